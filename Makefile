@@ -1,0 +1,32 @@
+# `make demo` runs the main job on the open world; `make test` runs the tests. Both set up what they need.
+VENV ?= .venv
+PYTHON ?= python3
+OUT ?= out/demo
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: demo test test-slow lint clean
+
+$(READY): pyproject.toml
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet 'torch>=2.5,<2.14'
+	$(BIN)/pip install --quiet -e '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python run_fitting.py demo --out $(OUT)
+
+test: $(READY)
+	$(BIN)/python -m pytest -q
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,1 @@
+"""2D human pose: skeletons, crops, data sets, networks, decoding and inference."""
