@@ -19,7 +19,7 @@ class Skeleton:
         name: of the set.
         keypoints: names in order; the two sides are `left_*` and `right_*` (the person's own).
         edges: pairs of names to draw a line between.
-        oks_sigmas: COCO's per-keypoint annotation sigma; the OKS falloff is kappa = 2 sigma. None where none is published.
+        oks_sigmas: COCO's annotation sigma of each keypoint (the OKS falloff is kappa = 2 sigma), or None.
         parts: ranges of keypoints judged apart (WholeBody), name -> slice.
     """
 

@@ -67,12 +67,11 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = require_file(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path} is a single array, not an .npz archive")
+                raise ValueError("it is a single array")
             return {name: archive[name] for name in archive.files}
-    except InputError:
-        raise
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
         raise InputError(f"{path} cannot be read as an .npz of plain arrays ({error})") from None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def _reconstruct(subtype: type, shape: tuple[int, ...], dtype: Any) -> np.ndarra
     return np.ndarray.__new__(np.ndarray, shape, dtype)
 
 
-def _frombuffer(buffer: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+def _frombuffer(buffer: Any, dtype: Any, shape: Any, order: Literal["C", "F"]) -> np.ndarray:
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order).copy()
 
 
