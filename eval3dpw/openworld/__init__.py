@@ -1,0 +1,1 @@
+"""An embedded open world: an open body, in motion, rendered as sequences and as crops."""
