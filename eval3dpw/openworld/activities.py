@@ -9,135 +9,62 @@ leaves the ground.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
-from scipy.interpolate import PchipInterpolator
 
-from eval3dpw.openworld.posture import LIMITS, Angles, mirror_angles
-
-Time = Float[np.ndarray, " n"]
-Key = tuple[float, Mapping[str, float]]
-
-
-def _around(rng: np.random.Generator, mean: float, spread: float) -> float:
-    """A value near the mean: normal, cut at two spreads."""
-    return mean + spread * float(np.clip(rng.standard_normal(), -2, 2))
-
-
-def drift(time: Time, rng: np.random.Generator, amplitude: float, fastest_hz: float = 0.6) -> Time:
-    """Slow aimless movement: three sines of random frequency and phase."""
-    frequency = rng.uniform(0.05, fastest_hz, 3)
-    phase = rng.uniform(0, 2 * np.pi, 3)
-    return amplitude * np.sin(2 * np.pi * frequency * time[:, None] + phase).mean(axis=1) * 1.5
-
-
-def _cycle(time: Time, rng: np.random.Generator, rate_hz: float) -> Time:
-    """Phase in cycles at about the given rate, from a random start, the tempo wandering by some percent."""
-    return rng.uniform() + rate_hz * time + drift(time, rng, 0.04, 0.3)
-
-
-def _bump(phase: Time, centre: float, width: float) -> Time:
-    """A periodic bell curve of height 1."""
-    return np.exp((np.cos(2 * np.pi * (phase - centre)) - 1) / (2 * np.pi * width) ** 2)
-
-
-def _keyed(phase: Time, keys: Sequence[Key], rest: Mapping[str, float] | None = None) -> Angles:
-    """Periodic, monotone interpolation between key postures at the given phases in [0, 1).
-
-    A channel that a key leaves out has its value of ``rest`` there, or 0.
-    """
-    at = np.array([key[0] for key in keys])
-    at = np.concatenate([at - 1, at, at + 1])
-    u = np.mod(phase, 1.0)
-    rest = rest or {}
-    channels = {name for _, posture in keys for name in posture} | set(rest)
-    curves = {}
-    for name in sorted(channels):
-        values = np.array([posture.get(name, rest.get(name, 0.0)) for _, posture in keys])
-        curves[name] = PchipInterpolator(at, np.tile(values, 3))(u)
-    return curves
-
-
-def _both(**channels: float) -> dict[str, float]:
-    return {f"{side}_{name}": value for name, value in channels.items() for side in "lr"}
-
-
-def _posture(time: Time, rng: np.random.Generator) -> Angles:
-    """Upright stance with relaxed arms: everybody's own posture, and a little sway."""
-    angles = {name: np.zeros_like(time) for name in LIMITS}
-    spread = {"bend": 0.06, "side": 0.03, "twist": 0.04, "head_nod": 0.12, "head_side": 0.06, "head_turn": 0.2}
-    for name, size in spread.items():
-        angles[name] = _around(rng, 0.03 if name == "bend" else 0.0, size) + drift(time, rng, size * 0.8)
-    for side in "lr":
-        for name, mean, size in (
-            ("arm_abd", 0.2, 0.05), ("arm_flex", 0.0, 0.08), ("arm_rot", 0.1, 0.2), ("elbow", 0.3, 0.12),
-            ("pron", 0.2, 0.25), ("wrist_flex", 0.05, 0.12), ("collar_up", 0.0, 0.04),
-            ("hip_abd", 0.04, 0.03), ("hip_rot", -0.1, 0.08),
-        ):  # fmt: skip
-            angles[f"{side}_{name}"] = _around(rng, mean, size) + drift(time, rng, size * 0.6)
-    return angles
-
-
-def _add(angles: Angles, more: Mapping[str, np.ndarray | float]) -> Angles:
-    return angles | {name: angles.get(name, 0.0) + value for name, value in more.items()}
-
-
-def _plant(angles: Angles, side: str, knee: Time, ankle: Time | float) -> Angles:
-    """Put one foot flat: bend the knee, lean the shin by ``ankle``, and let the hip make up for the rest."""
-    return angles | {
-        f"{side}_knee": knee,
-        f"{side}_ankle": np.broadcast_to(ankle, knee.shape) * 1.0,
-        f"{side}_hip_flex": knee - ankle + angles["tilt"],
-    }
-
-
-def _stance(time: Time, rng: np.random.Generator, angles: Angles) -> Angles:
-    """Stand on both feet, the weight now and then more on one of them."""
-    lean = _around(rng, 0.0, 0.04) + drift(time, rng, 0.03)
-    width = abs(_around(rng, 0.05, 0.05))
-    for side, sign in (("l", 1.0), ("r", -1.0)):
-        angles = _plant(angles, side, np.clip(0.08 + sign * 1.6 * lean, 0.02, None), np.clip(0.02 + sign * lean, 0, 1))
-        angles = _add(angles, {f"{side}_hip_abd": width - sign * lean})
-    return _add(angles, {"list": 0.7 * lean, "side": -0.7 * lean})
+from eval3dpw.openworld.curves import (
+    Key,
+    Time,
+    add,
+    around,
+    both_sides,
+    bump,
+    cycle,
+    drift,
+    keyed,
+    plant,
+    stance,
+    upright,
+)
+from eval3dpw.openworld.posture import Angles
 
 
 def _gait(time: Time, rng: np.random.Generator, running: bool) -> tuple[Angles, Time]:
-    angles = _posture(time, rng)
-    stride_hz = _around(rng, 1.35, 0.1) if running else _around(rng, 0.92, 0.1)
-    reach = _around(rng, 1.0, 0.15)
-    phase = _cycle(time, rng, stride_hz)
-    swing = max(_around(rng, 1.0, 0.35), 0.25)
-    elbow = _around(rng, 1.55, 0.2) if running else max(_around(rng, 0.35, 0.2), 0.1)
+    angles = upright(time, rng)
+    stride_hz = around(rng, 1.35, 0.1) if running else around(rng, 0.92, 0.1)
+    reach = around(rng, 1.0, 0.15)
+    phase = cycle(time, rng, stride_hz)
+    swing = max(around(rng, 1.0, 0.35), 0.25)
+    elbow = around(rng, 1.55, 0.2) if running else max(around(rng, 0.35, 0.2), 0.1)
     for side, shift in (("l", 0.0), ("r", 0.5)):
         u = phase + shift
         if running:
-            hip = 0.32 + reach * 0.6 * np.cos(2 * np.pi * (u + 0.08)) + 0.08 * _bump(u, 0.85, 0.08)
-            knee = 0.3 + 0.4 * _bump(u, 0.15, 0.08) + reach * 1.35 * _bump(u, 0.66, 0.11)
-            ankle = 0.05 + 0.3 * _bump(u, 0.18, 0.08) - 0.5 * _bump(u, 0.42, 0.07)
-            toe = 0.4 * _bump(u, 0.4, 0.06)
+            hip = 0.32 + reach * 0.6 * np.cos(2 * np.pi * (u + 0.08)) + 0.08 * bump(u, 0.85, 0.08)
+            knee = 0.3 + 0.4 * bump(u, 0.15, 0.08) + reach * 1.35 * bump(u, 0.66, 0.11)
+            ankle = 0.05 + 0.3 * bump(u, 0.18, 0.08) - 0.5 * bump(u, 0.42, 0.07)
+            toe = 0.4 * bump(u, 0.4, 0.06)
         else:
-            hip = 0.12 + reach * 0.4 * np.cos(2 * np.pi * u) + 0.12 * _bump(u, 0.85, 0.08)
-            knee = 0.07 + reach * (0.2 * _bump(u, 0.14, 0.06) + 0.98 * _bump(u, 0.73, 0.09))
-            ankle = -0.1 * _bump(u, 0.07, 0.04) + 0.18 * _bump(u, 0.42, 0.11) - 0.32 * _bump(u, 0.62, 0.06)
-            toe = 0.5 * _bump(u, 0.57, 0.06)
+            hip = 0.12 + reach * 0.4 * np.cos(2 * np.pi * u) + 0.12 * bump(u, 0.85, 0.08)
+            knee = 0.07 + reach * (0.2 * bump(u, 0.14, 0.06) + 0.98 * bump(u, 0.73, 0.09))
+            ankle = -0.1 * bump(u, 0.07, 0.04) + 0.18 * bump(u, 0.42, 0.11) - 0.32 * bump(u, 0.62, 0.06)
+            toe = 0.5 * bump(u, 0.57, 0.06)
         arm = -(0.55 if running else 0.38) * swing * np.cos(2 * np.pi * (u + 0.02))
-        angles = _add(
+        angles = add(
             angles,
             {
                 f"{side}_hip_flex": hip, f"{side}_knee": knee, f"{side}_ankle": ankle, f"{side}_toe": toe,
-                f"{side}_hip_abd": -0.05 - 0.03 * _bump(u, 0.3, 0.15),
+                f"{side}_hip_abd": -0.05 - 0.03 * bump(u, 0.3, 0.15),
                 f"{side}_arm_flex": arm + (-0.15 if running else 0.05),
                 f"{side}_elbow": elbow - 0.3 + 0.25 * swing * np.clip(arm, -0.3, None),
-                f"{side}_arm_rot": (0.45 if running else 0.0) + 0.2 * arm,
+                f"{side}_arm_rot": (0.25 if running else 0.0) + 0.2 * arm,
             },
         )  # fmt: skip
     turn = 0.12 * swing * np.cos(2 * np.pi * phase)
     lean = 0.04 * np.cos(2 * np.pi * (phase - 0.3))
-    forward = abs(_around(rng, 0.14, 0.05)) if running else _around(rng, 0.03, 0.03)
-    angles = _add(angles, {"yaw": -0.6 * turn, "twist": 1.4 * turn, "list": lean, "side": -lean, "bend": forward})
-    return _add(angles, {"head_turn": -0.8 * turn, "head_nod": -0.6 * forward}), phase
+    forward = abs(around(rng, 0.14, 0.05)) if running else around(rng, 0.03, 0.03)
+    angles = add(angles, {"yaw": -0.6 * turn, "twist": 1.4 * turn, "list": lean, "side": -lean, "bend": forward})
+    return add(angles, {"head_turn": -0.8 * turn, "head_nod": -0.6 * forward}), phase
 
 
 def walk(time: Time, rng: np.random.Generator) -> Angles:
@@ -150,33 +77,33 @@ def run(time: Time, rng: np.random.Generator) -> Angles:
 
 
 def climb_stairs(time: Time, rng: np.random.Generator) -> Angles:
-    angles = _posture(time, rng)
-    phase = _cycle(time, rng, _around(rng, 0.65, 0.08))
-    lift = _around(rng, 1.0, 0.15)
+    angles = upright(time, rng)
+    phase = cycle(time, rng, around(rng, 0.65, 0.08))
+    lift = around(rng, 1.0, 0.15)
     for side, shift in (("l", 0.0), ("r", 0.5)):
         u = phase + shift
-        knee = 0.15 + lift * 1.35 * _bump(u, 0.0, 0.14)
-        angles = _add(
+        knee = 0.15 + lift * 1.35 * bump(u, 0.0, 0.14)
+        angles = add(
             angles,
             {
-                f"{side}_knee": knee, f"{side}_hip_flex": 0.15 + lift * 1.1 * _bump(u, 0.04, 0.13),
-                f"{side}_ankle": 0.12 * np.cos(2 * np.pi * u) - 0.15 * _bump(u, 0.8, 0.08),
+                f"{side}_knee": knee, f"{side}_hip_flex": 0.15 + lift * 1.1 * bump(u, 0.04, 0.13),
+                f"{side}_ankle": 0.12 * np.cos(2 * np.pi * u) - 0.15 * bump(u, 0.8, 0.08),
                 f"{side}_arm_flex": -0.3 * np.cos(2 * np.pi * u), f"{side}_elbow": 0.3,
             },
         )  # fmt: skip
-    return _add(angles, {"bend": 0.18, "list": 0.05 * np.cos(2 * np.pi * (phase - 0.3)), "head_nod": 0.1})
+    return add(angles, {"bend": 0.18, "list": 0.05 * np.cos(2 * np.pi * (phase - 0.3)), "head_nod": 0.1})
 
 
 def stand(time: Time, rng: np.random.Generator) -> Angles:
-    angles = _stance(time, rng, _posture(time, rng))
-    return _add(angles, {"head_turn": drift(time, rng, 0.4, 0.3), "head_nod": drift(time, rng, 0.15, 0.3)})
+    angles = stance(time, rng, upright(time, rng))
+    return add(angles, {"head_turn": drift(time, rng, 0.4, 0.3), "head_nod": drift(time, rng, 0.15, 0.3)})
 
 
 def talk(time: Time, rng: np.random.Generator) -> Angles:
     angles = stand(time, rng)
     for side in "lr":
         if side == "l" or rng.uniform() < 0.75:
-            vigour = _around(rng, 1.0, 0.25)
+            vigour = around(rng, 1.0, 0.25)
             angles = angles | {
                 f"{side}_arm_flex": 0.35 + drift(time, rng, 0.35 * vigour, 0.9),
                 f"{side}_arm_abd": 0.25 + drift(time, rng, 0.15 * vigour, 0.7),
@@ -185,12 +112,15 @@ def talk(time: Time, rng: np.random.Generator) -> Angles:
                 f"{side}_pron": drift(time, rng, 0.8, 1.0),
                 f"{side}_wrist_flex": drift(time, rng, 0.35, 1.2),
             }
-    return _add(angles, {"head_nod": drift(time, rng, 0.12, 1.5)})
+    return add(angles, {"head_nod": drift(time, rng, 0.12, 1.5)})
 
 
 def cross_arms(time: Time, rng: np.random.Generator) -> Angles:
-    depth = _around(rng, 0.0, 0.06)
-    crossed = _both(arm_flex=0.62 + depth, arm_abd=0.2, arm_rot=1.15, elbow=1.75) | {"l_elbow": 1.6, "l_arm_flex": 0.78}
+    depth = around(rng, 0.0, 0.06)
+    crossed = both_sides(arm_flex=0.62 + depth, arm_abd=0.2, arm_rot=1.15, elbow=1.75) | {
+        "l_elbow": 1.6,
+        "l_arm_flex": 0.78,
+    }
     return stand(time, rng) | {name: value + drift(time, rng, 0.05) for name, value in crossed.items()}
 
 
@@ -204,16 +134,23 @@ def hands_on_hips(time: Time, rng: np.random.Generator) -> Angles:
 def carry(time: Time, rng: np.random.Generator) -> Angles:
     """Walk or stand with a box before the belly."""
     angles = walk(time, rng) if rng.uniform() < 0.6 else stand(time, rng)
-    height = _around(rng, 1.35, 0.2)
-    held = _both(arm_flex=0.35, arm_abd=0.16, arm_rot=0.1, elbow=height, pron=-0.6)
-    return _add(angles | {name: value + drift(time, rng, 0.05) for name, value in held.items()}, {"bend": -0.08})
+    height = around(rng, 1.35, 0.2)
+    held = both_sides(arm_flex=0.35, arm_abd=0.16, arm_rot=0.1, elbow=height, pron=-0.6)
+    return add(angles | {name: value + drift(time, rng, 0.05) for name, value in held.items()}, {"bend": -0.08})
 
 
 def phone(time: Time, rng: np.random.Generator) -> Angles:
     """Stand or walk with a telephone at the ear, or read from it."""
     angles = walk(time, rng) if rng.uniform() < 0.4 else stand(time, rng)
     if rng.uniform() < 0.5:
-        held = {"l_arm_flex": 0.75, "l_arm_abd": 0.45, "l_arm_rot": 0.1, "l_elbow": 2.4, "l_pron": -0.2, "head_side": 0.1}
+        held = {
+            "l_arm_flex": 0.75,
+            "l_arm_abd": 0.45,
+            "l_arm_rot": 0.1,
+            "l_elbow": 2.4,
+            "l_pron": -0.2,
+            "head_side": 0.1,
+        }
     else:
         held = {"l_arm_flex": 0.55, "l_arm_abd": 0.2, "l_arm_rot": 0.45, "l_elbow": 1.75, "head_nod": 0.45}
     return angles | {name: value + drift(time, rng, 0.06) for name, value in held.items()}
@@ -221,70 +158,72 @@ def phone(time: Time, rng: np.random.Generator) -> Angles:
 
 def sit(time: Time, rng: np.random.Generator) -> Angles:
     """Sit upright or leaning, hands on the thighs, in the lap or talking."""
-    angles = _posture(time, rng)
-    tilt, width = _around(rng, 0.0, 0.12), abs(_around(rng, 0.12, 0.12))
-    angles = _add(angles, {"tilt": tilt, "bend": 0.12 + drift(time, rng, 0.12)})
+    angles = upright(time, rng)
+    tilt, width = around(rng, 0.0, 0.12), abs(around(rng, 0.12, 0.12))
+    angles = add(angles, {"tilt": tilt, "bend": 0.12 + drift(time, rng, 0.12)})
+    thigh = around(rng, 1.48, 0.1)  # level with the seat on both sides, so that both feet reach the ground
     for side in "lr":
-        angles = _plant(angles, side, _around(rng, 1.5, 0.15) + drift(time, rng, 0.05), _around(rng, 0.0, 0.12))
+        shin = around(rng, 0.0, 0.15) + drift(time, rng, 0.04)
+        angles = plant(angles, side, thigh + shin, shin)
         angles |= {f"{side}_hip_abd": width + drift(time, rng, 0.06), f"{side}_hip_rot": 0.0 * time - 0.1}
         lively = 0.35 if rng.uniform() < 0.35 else 0.05
         for name, value in (("arm_flex", 0.45), ("arm_abd", 0.18), ("arm_rot", 0.35), ("elbow", 0.85)):
-            angles[f"{side}_{name}"] = _around(rng, value, 0.08) + drift(time, rng, lively, 0.8)
-        angles = _add(angles, {f"{side}_elbow": 0.25 if lively > 0.1 else 0.0})
-    return _add(angles, {"head_turn": drift(time, rng, 0.4, 0.3)})
+            angles[f"{side}_{name}"] = around(rng, value, 0.08) + drift(time, rng, lively, 0.8)
+        angles = add(angles, {f"{side}_elbow": 0.25 if lively > 0.1 else 0.0})
+    return add(angles, {"head_turn": drift(time, rng, 0.4, 0.3)})
 
 
 def _lower(time: Time, angles: Angles, depth: Time, tilt: float, knee: float, ankle: float) -> Angles:
     """Go down with both feet flat: ``depth`` in [0, 1] scales pelvis tilt, knees and ankles."""
-    angles = _add(angles, {"tilt": tilt * depth})
+    angles = add(angles, {"tilt": tilt * depth})
     for side in "lr":
-        angles = _plant(angles, side, 0.06 + knee * depth, 0.02 + ankle * depth)
+        angles = plant(angles, side, 0.06 + knee * depth, 0.02 + ankle * depth)
     return angles
 
 
 def sit_down(time: Time, rng: np.random.Generator) -> Angles:
     """Sit down and stand up again."""
-    phase = _cycle(time, rng, 1 / _around(rng, 5.0, 0.6))
-    depth = _keyed(phase, [(0.0, {"d": 0}), (0.2, {"d": 0}), (0.48, {"d": 1}), (0.75, {"d": 1}), (0.97, {"d": 0})])["d"]
+    phase = cycle(time, rng, 1 / around(rng, 5.0, 0.6))
+    depth = keyed(phase, [(0.0, {"d": 0}), (0.2, {"d": 0}), (0.48, {"d": 1}), (0.75, {"d": 1}), (0.97, {"d": 0})])["d"]
     between = 4 * depth * (1 - depth)
-    angles = _lower(time, _posture(time, rng), depth, 0.05, 1.5, 0.0)
-    angles = _add(angles, {"tilt": 0.45 * between, "bend": 0.35 * between})
+    angles = _lower(time, upright(time, rng), depth, 0.05, 1.5, 0.0)
+    angles = add(angles, {"tilt": 0.45 * between, "bend": 0.35 * between})
     for side in "lr":  # leaning forward needs the hips to bend as well, and brings the shins forward
         angles[f"{side}_ankle"] = angles[f"{side}_ankle"] + 0.3 * between
         angles[f"{side}_hip_flex"] = angles[f"{side}_knee"] - angles[f"{side}_ankle"] + angles["tilt"]
-        angles = _add(angles, {f"{side}_arm_flex": 0.45 * depth + 0.5 * between, f"{side}_elbow": 0.5 * depth})
-        angles = _add(angles, {f"{side}_hip_abd": 0.08 * depth, f"{side}_arm_rot": 0.2 * depth})
-    return _add(angles, {"head_nod": -0.3 * between})
+        angles = add(angles, {f"{side}_arm_flex": 0.45 * depth + 0.5 * between, f"{side}_elbow": 0.5 * depth})
+        angles = add(angles, {f"{side}_hip_abd": 0.08 * depth, f"{side}_arm_rot": 0.2 * depth})
+    return add(angles, {"head_nod": -0.3 * between})
 
 
 def squat(time: Time, rng: np.random.Generator) -> Angles:
-    phase = _cycle(time, rng, 1 / _around(rng, 2.8, 0.4))
-    reach = _around(rng, 0.85, 0.13)
-    depth = reach * _keyed(phase, [(0.0, {"d": 0}), (0.1, {"d": 0}), (0.45, {"d": 1}), (0.58, {"d": 1})])["d"]
-    angles = _lower(time, _posture(time, rng), depth, 0.35, 1.95, 0.46)
+    phase = cycle(time, rng, 1 / around(rng, 2.8, 0.4))
+    reach = around(rng, 0.85, 0.13)
+    depth = reach * keyed(phase, [(0.0, {"d": 0}), (0.1, {"d": 0}), (0.45, {"d": 1}), (0.58, {"d": 1})])["d"]
+    angles = _lower(time, upright(time, rng), depth, 0.35, 1.95, 0.46)
     forward = rng.uniform() < 0.6
     for side in "lr":
-        angles = _add(angles, {f"{side}_hip_abd": 0.06 + 0.18 * depth, f"{side}_hip_rot": -0.25 * depth})
-        angles = _add(angles, {f"{side}_arm_flex": (1.2 if forward else 0.5) * depth})
-        angles = _add(angles, {f"{side}_elbow": (-0.2 if forward else 1.2) * depth, f"{side}_arm_rot": 0.25 * depth})
-    return _add(angles, {"bend": 0.3 * depth, "head_nod": -0.4 * depth})
+        angles = add(angles, {f"{side}_hip_abd": 0.06 + 0.18 * depth, f"{side}_hip_rot": -0.25 * depth})
+        angles = add(angles, {f"{side}_arm_flex": (1.2 if forward else 0.5) * depth})
+        angles = add(angles, {f"{side}_elbow": (-0.2 if forward else 1.2) * depth, f"{side}_arm_rot": 0.25 * depth})
+    return add(angles, {"bend": 0.3 * depth, "head_nod": -0.4 * depth})
 
 
 def jump(time: Time, rng: np.random.Generator) -> Angles:
     """Jump on the spot: crouch, swing the arms, fly, land."""
-    period, air = _around(rng, 1.9, 0.2), _around(rng, 0.42, 0.05)
-    phase = _cycle(time, rng, 1 / period)
+    period, air = around(rng, 1.9, 0.2), around(rng, 0.42, 0.05)
+    phase = cycle(time, rng, 1 / period)
     off = 0.42
     land = off + air / period
     keys = [(0.0, {}), (0.08, {}), (0.3, {"d": 1.0}), (off, {"d": 0.0, "air": 1.0})]
     keys += [(0.5 * (off + land), {"d": 0.12, "air": 0.6}), (land, {"d": 0.08, "air": 0.6}), (land + 0.13, {"d": 0.7})]
-    curves = _keyed(phase, keys)
+    curves = keyed(phase, keys)
     depth, stretched = curves["d"], curves["air"]
-    angles = _lower(time, _posture(time, rng), 0.7 * depth, 0.4, 1.9, 0.5)
-    high = rng.uniform(0.9, 2.6)
-    spread = abs(_around(rng, 0.0, 0.3))
+    angles = _lower(time, upright(time, rng), 0.7 * depth, 0.4, 1.9, 0.5)
+    high = rng.uniform(0.6, 2.0)
+    spread = abs(around(rng, 0.0, 0.3))
     for side in "lr":
-        angles = _add(
+        angles = add(
             angles,
             {
                 f"{side}_ankle": -0.65 * stretched, f"{side}_hip_abd": spread * stretched * 0.6,
@@ -293,15 +232,13 @@ def jump(time: Time, rng: np.random.Generator) -> Angles:
             },
         )  # fmt: skip
     u = np.clip((np.mod(phase, 1.0) - off) / (land - off), 0, 1)
-    return _add(angles, {"bend": 0.35 * depth, "head_nod": -0.2 * depth}) | {
-        "flight": 9.81 * air**2 / 2 * u * (1 - u)
-    }
+    return add(angles, {"bend": 0.35 * depth, "head_nod": -0.2 * depth}) | {"flight": 9.81 * air**2 / 2 * u * (1 - u)}
 
 
 def kick(time: Time, rng: np.random.Generator) -> Angles:
     """Kick a ball with the right foot (the mirrored variant with the left)."""
-    phase = _cycle(time, rng, 1 / _around(rng, 2.3, 0.3))
-    power = _around(rng, 1.0, 0.15)
+    phase = cycle(time, rng, 1 / around(rng, 2.3, 0.3))
+    power = around(rng, 1.0, 0.15)
     keys: list[Key] = [
         (0.0, {}),
         (0.25, {"l_knee": 0.2, "r_hip_flex": -0.1, "r_knee": 0.4}),
@@ -313,16 +250,16 @@ def kick(time: Time, rng: np.random.Generator) -> Angles:
                 "l_arm_abd": 0.6, "bend": 0.2, "tilt": -0.15}),
         (0.85, {"l_knee": 0.15, "r_hip_flex": 0.15, "r_knee": 0.4}),
     ]  # fmt: skip
-    curves = _keyed(phase, keys)
-    angles = _add(_posture(time, rng), curves)
-    standing = _plant(angles, "l", curves["l_knee"] + 0.05, 0.6 * curves["l_knee"])
-    return _add(standing, {"list": -0.06, "l_hip_abd": -0.03})
+    curves = keyed(phase, keys)
+    angles = add(upright(time, rng), curves)
+    standing = plant(angles, "l", curves["l_knee"] + 0.05, 0.6 * curves["l_knee"])
+    return add(standing, {"list": 0.06, "l_hip_abd": 0.06, "r_hip_abd": 0.05})
 
 
 def throw(time: Time, rng: np.random.Generator) -> Angles:
     """Throw overarm with the right hand."""
-    phase = _cycle(time, rng, 1 / _around(rng, 2.4, 0.3))
-    high = _around(rng, 1.55, 0.15)
+    phase = cycle(time, rng, 1 / around(rng, 2.4, 0.3))
+    high = around(rng, 1.55, 0.15)
     keys: list[Key] = [
         (0.0, {}),
         (0.15, {"r_arm_flex": 0.5, "r_elbow": 1.2, "l_arm_flex": 0.6, "l_elbow": 1.0}),
@@ -334,17 +271,19 @@ def throw(time: Time, rng: np.random.Generator) -> Angles:
                 "l_elbow": 0.8, "twist": 0.55, "bend": 0.4, "step": 1.0}),
         (0.85, {"step": 0.5, "r_arm_flex": 0.3}),
     ]  # fmt: skip
-    curves = _keyed(phase, keys)
+    curves = keyed(phase, keys)
     step = curves.pop("step")
-    angles = _add(_posture(time, rng), curves)
-    angles = _plant(angles, "l", 0.15 + 0.35 * step, 0.0 * step)
-    angles = _plant(angles, "r", 0.15 + 0.2 * step, 0.1 + 0.4 * step)
-    return _add(angles, {"l_hip_flex": 0.15 * step, "l_ankle": -0.15 * step, "r_toe": 0.3 * step, "r_ankle": -0.25 * step})
+    angles = add(upright(time, rng), curves)
+    angles = plant(angles, "l", 0.15 + 0.35 * step, 0.0 * step)
+    angles = plant(angles, "r", 0.15 + 0.2 * step, 0.1 + 0.4 * step)
+    return add(
+        angles, {"l_hip_flex": 0.15 * step, "l_ankle": -0.15 * step, "r_toe": 0.3 * step, "r_ankle": -0.25 * step}
+    )
 
 
 def wave(time: Time, rng: np.random.Generator) -> Angles:
-    phase = _cycle(time, rng, _around(rng, 1.5, 0.3))
-    raised = _around(rng, 1.5, 0.25)
+    phase = cycle(time, rng, around(rng, 1.5, 0.3))
+    raised = around(rng, 1.5, 0.25)
     angles = stand(time, rng)
     for side in "lr" if rng.uniform() < 0.25 else "l":
         swing = np.sin(2 * np.pi * phase)
@@ -358,16 +297,23 @@ def wave(time: Time, rng: np.random.Generator) -> Angles:
 
 def dance(time: Time, rng: np.random.Generator) -> Angles:
     """Step from side to side to a beat, hips and arms moving."""
-    phase = _cycle(time, rng, _around(rng, 0.9, 0.12))
-    angles = _posture(time, rng)
-    groove, beat = _around(rng, 1.0, 0.2), 2 * np.pi * phase
+    phase = cycle(time, rng, around(rng, 0.9, 0.12))
+    angles = upright(time, rng)
+    groove, beat = around(rng, 1.0, 0.2), 2 * np.pi * phase
     sway = np.sin(beat)
-    angles = _add(angles, {"list": 0.14 * groove * sway, "side": -0.2 * groove * sway, "twist": 0.25 * np.sin(beat + 1)})
+    angles = add(angles, {"list": 0.14 * groove * sway, "side": -0.2 * groove * sway, "twist": 0.25 * np.sin(beat + 1)})
     for side, sign in (("l", 1.0), ("r", -1.0)):
         bounce = 0.3 + 0.2 * groove * (np.cos(2 * beat) + sign * sway)
-        angles = _plant(angles, side, np.clip(bounce, 0.05, None), 0.45 * np.clip(bounce, 0.05, None))
+        angles = plant(angles, side, np.clip(bounce, 0.05, None), 0.45 * np.clip(bounce, 0.05, None))
         lift = np.clip(-sign * sway - 0.3, 0, None) ** 2
-        angles = _add(angles, {f"{side}_hip_abd": 0.1 - 0.12 * sign * sway, f"{side}_knee": lift, f"{side}_hip_flex": lift})
+        angles = add(
+            angles,
+            {
+                f"{side}_hip_abd": 0.02 + 0.14 * groove * sign * sway + 0.2 * lift,
+                f"{side}_knee": lift,
+                f"{side}_hip_flex": lift,
+            },
+        )
         raised = rng.uniform(0.1, 2.0)
         speed = rng.choice([1.0, 2.0])
         angles |= {
@@ -377,15 +323,17 @@ def dance(time: Time, rng: np.random.Generator) -> Angles:
             f"{side}_elbow": 1.2 + 0.5 * groove * np.sin(speed * beat + rng.uniform(0, 6)),
             f"{side}_wrist_flex": 0.3 * np.sin(beat + rng.uniform(0, 6)),
         }
-    return _add(angles, {"head_nod": 0.12 * np.cos(2 * beat), "head_side": 0.12 * sway})
+    return add(angles, {"head_nod": 0.12 * np.cos(2 * beat), "head_side": 0.12 * sway})
 
 
 def stretch(time: Time, rng: np.random.Generator) -> Angles:
     """Arms up, bend to the side, arms down again."""
-    phase = _cycle(time, rng, 1 / _around(rng, 5.0, 0.7))
-    high = _around(rng, 2.6, 0.25)
+    phase = cycle(time, rng, 1 / around(rng, 5.0, 0.7))
+    high = around(rng, 2.6, 0.25)
     ahead = rng.uniform(0.0, 0.9)
-    up = _both(arm_abd=high * np.cos(ahead), arm_flex=high * np.sin(ahead), elbow=rng.uniform(0.05, 0.6), arm_rot=-0.3)
+    up = both_sides(
+        arm_abd=high * np.cos(ahead), arm_flex=high * np.sin(ahead), elbow=rng.uniform(0.05, 0.6), arm_rot=-0.3
+    )
     lean = rng.uniform(0.0, 0.5)
     keys: list[Key] = [
         (0.0, {}),
@@ -394,55 +342,57 @@ def stretch(time: Time, rng: np.random.Generator) -> Angles:
         (0.7, up | {"side": -lean, "head_side": -0.5 * lean}),
         (0.92, {}),
     ]
-    return _add(_stance(time, rng, _posture(time, rng)), _keyed(phase, keys))
+    return add(stance(time, rng, upright(time, rng)), keyed(phase, keys))
 
 
 def box(time: Time, rng: np.random.Generator) -> Angles:
     """Boxing: guard, jab with the left, cross with the right, bouncing on staggered feet."""
-    phase = _cycle(time, rng, 1 / _around(rng, 1.7, 0.2))
-    level = _around(rng, 1.35, 0.12)
-    guard = _both(arm_flex=0.75, arm_abd=0.3, arm_rot=0.3, elbow=2.2)
+    phase = cycle(time, rng, 1 / around(rng, 1.7, 0.2))
+    level = around(rng, 1.35, 0.12)
+    guard = both_sides(arm_flex=0.75, arm_abd=0.3, arm_rot=0.3, elbow=2.2)
     jab = {"l_arm_flex": level, "l_elbow": 0.2, "l_arm_rot": 0.5, "twist": -0.3}
     cross = {"r_arm_flex": level, "r_elbow": 0.2, "r_arm_rot": 0.5, "twist": 0.55}
     rest = guard | {"twist": -0.15}
     keys: list[Key] = [(0.0, rest), (0.14, guard | jab), (0.3, rest), (0.44, guard | cross), (0.6, rest)]
-    curves = _keyed(phase, keys)
-    angles = _posture(time, rng)
+    curves = keyed(phase, keys)
+    angles = upright(time, rng)
     angles |= {name: value + drift(time, rng, 0.06) for name, value in curves.items() if name != "twist"}
-    angles = _add(angles, {"twist": curves["twist"], "head_turn": -0.6 * curves["twist"], "bend": 0.12})
+    angles = add(angles, {"twist": curves["twist"], "head_turn": -0.6 * curves["twist"], "bend": 0.12})
     bounce = 0.35 + 0.1 * np.sin(4 * np.pi * phase)
-    angles = _plant(angles, "l", bounce, 0.1)
-    angles = _plant(angles, "r", bounce + 0.15, 0.55)
-    return _add(angles, {"l_hip_flex": 0.2, "l_ankle": -0.2, "yaw": -0.3, "head_nod": 0.1, "r_hip_abd": 0.1})
+    angles = plant(angles, "l", bounce, 0.1)
+    angles = plant(angles, "r", bounce + 0.05, 0.45)
+    return add(angles, {"l_hip_flex": 0.2, "l_ankle": -0.2, "yaw": -0.3, "head_nod": 0.1, "r_hip_abd": 0.1})
 
 
 def pick_up(time: Time, rng: np.random.Generator) -> Angles:
     """Bend down, take something from the ground, come up."""
-    phase = _cycle(time, rng, 1 / _around(rng, 3.6, 0.4))
+    phase = cycle(time, rng, 1 / around(rng, 3.6, 0.4))
     knees = rng.uniform(0.15, 1.0)
-    depth = _keyed(phase, [(0.0, {"d": 0}), (0.15, {"d": 0}), (0.45, {"d": 1}), (0.58, {"d": 1}), (0.92, {"d": 0})])["d"]
-    angles = _lower(time, _posture(time, rng), depth, 1.15 - 0.5 * knees, 0.25 + 1.45 * knees, 0.4 * knees)
+    depth = keyed(phase, [(0.0, {"d": 0}), (0.15, {"d": 0}), (0.45, {"d": 1}), (0.58, {"d": 1}), (0.92, {"d": 0})])["d"]
+    angles = _lower(time, upright(time, rng), depth, 1.15 - 0.5 * knees, 0.25 + 1.45 * knees, 0.4 * knees)
     reach = {"l": 1.0, "r": 1.0 if rng.uniform() < 0.5 else 0.3}
     for side in "lr":
-        angles = _add(angles, {f"{side}_arm_flex": 1.25 * reach[side] * depth, f"{side}_elbow": 0.2 * depth})
-        angles = _add(angles, {f"{side}_hip_abd": 0.08 * depth})
-    return _add(angles, {"bend": (0.75 - 0.2 * knees) * depth, "head_nod": -0.25 * depth, "twist": -0.2 * depth})
+        angles = add(angles, {f"{side}_arm_flex": 1.25 * reach[side] * depth, f"{side}_elbow": 0.2 * depth})
+        angles = add(angles, {f"{side}_hip_abd": 0.08 * depth})
+    return add(angles, {"bend": (0.75 - 0.2 * knees) * depth, "head_nod": -0.25 * depth, "twist": -0.2 * depth})
 
 
 def lunge(time: Time, rng: np.random.Generator) -> Angles:
     """Lunge with the left foot in front."""
-    phase = _cycle(time, rng, 1 / _around(rng, 3.0, 0.4))
-    far = _around(rng, 0.85, 0.12)
-    depth = far * _keyed(phase, [(0.0, {"d": 0}), (0.1, {"d": 0}), (0.45, {"d": 1}), (0.6, {"d": 1}), (0.95, {"d": 0})])["d"]
-    angles = _posture(time, rng)
+    phase = cycle(time, rng, 1 / around(rng, 3.0, 0.4))
+    far = around(rng, 0.85, 0.12)
+    depth = (
+        far * keyed(phase, [(0.0, {"d": 0}), (0.1, {"d": 0}), (0.45, {"d": 1}), (0.6, {"d": 1}), (0.95, {"d": 0})])["d"]
+    )
+    angles = upright(time, rng)
     hands = rng.uniform() < 0.5
-    angles = _add(angles, {"l_knee": 0.05 + 1.45 * depth, "l_hip_flex": 0.03 + 1.4 * depth, "l_ankle": 0.04 * depth})
-    angles = _add(angles, {"r_knee": 0.05 + 1.35 * depth, "r_hip_flex": 0.03 - 0.25 * depth, "r_ankle": 0.1 * depth})
-    angles = _add(angles, {"r_toe": 0.75 * depth, "bend": 0.08 * depth})
+    angles = add(angles, {"l_knee": 0.05 + 1.45 * depth, "l_hip_flex": 0.03 + 1.4 * depth, "l_ankle": 0.04 * depth})
+    angles = add(angles, {"r_knee": 0.05 + 1.35 * depth, "r_hip_flex": 0.03 - 0.25 * depth, "r_ankle": 0.1 * depth})
+    angles = add(angles, {"r_toe": 0.75 * depth, "bend": 0.08 * depth})
     for side in "lr":
         if hands:
-            angles = _add(angles, {f"{side}_arm_abd": 0.6 * depth, f"{side}_arm_rot": 0.5 * depth})
-        angles = _add(angles, {f"{side}_elbow": (1.3 if hands else 0.3) * depth, f"{side}_arm_flex": 0.15 * depth})
+            angles = add(angles, {f"{side}_arm_abd": 0.6 * depth, f"{side}_arm_rot": 0.5 * depth})
+        angles = add(angles, {f"{side}_elbow": (1.3 if hands else 0.3) * depth, f"{side}_arm_flex": 0.15 * depth})
     return angles
 
 
@@ -450,16 +400,11 @@ def point_at(time: Time, rng: np.random.Generator) -> Angles:
     """Stand and point at something, the head following."""
     height, aside = rng.uniform(1.0, 1.9), rng.uniform(-0.2, 1.1)
     keys: list[Key] = [(0.0, {}), (0.2, {"p": 1.0}), (0.65, {"p": 0.9}), (0.88, {})]
-    p = _keyed(_cycle(time, rng, 1 / _around(rng, 4.0, 0.5)), keys)["p"]
+    p = keyed(cycle(time, rng, 1 / around(rng, 4.0, 0.5)), keys)["p"]
     angles = stand(time, rng)
     arm = {"l_arm_flex": height * np.cos(aside), "l_arm_abd": height * np.sin(aside), "l_elbow": 0.1, "l_arm_rot": 0.1}
     angles |= {name: angles[name] * (1 - p) + value * p for name, value in arm.items()}
-    return _add(angles, {"head_turn": 0.5 * aside * p, "twist": 0.25 * aside * p})
-
-
-def mirrored(activity: Callable[[Time, np.random.Generator], Angles]) -> Callable[[Time, np.random.Generator], Angles]:
-    """The same activity with left and right exchanged."""
-    return lambda time, rng: mirror_angles(activity(time, rng))
+    return add(angles, {"head_turn": 0.5 * aside * p, "twist": 0.25 * aside * p})
 
 
 #: Every activity by name.
@@ -488,4 +433,4 @@ ACTIVITIES: dict[str, Callable[[Time, np.random.Generator], Angles]] = {
     "point_at": point_at,
 }
 #: Relative frequency in single images and mixed sets: everyday movement before sport.
-FREQUENCY = {name: 1.0 for name in ACTIVITIES} | {"walk": 3.0, "talk": 2.0, "stand": 1.5, "run": 1.5, "sit": 1.5}
+FREQUENCY = dict.fromkeys(ACTIVITIES, 1.0) | {"walk": 3.0, "talk": 2.0, "stand": 1.5, "run": 1.5, "sit": 1.5}

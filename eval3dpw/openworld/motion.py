@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from eval3dpw.openworld.activities import ACTIVITIES, FREQUENCY, drift
+from eval3dpw.openworld.activities import ACTIVITIES, FREQUENCY
+from eval3dpw.openworld.curves import drift
 from eval3dpw.openworld.posture import (
     LIMITS,
     NUM_FOOT_POINTS,
@@ -102,7 +103,8 @@ def _angles(
         raise InputError(f"activity: no {activity!r} among {', '.join(sorted(ACTIVITIES))}")
     angles = dict(ACTIVITIES[activity](time, rng))
     flight = np.asarray(angles.pop("flight", np.zeros_like(time)))
-    angles = {name: angles.get(name, 0.0) + drift(time, rng, _NOISE) for name in LIMITS}
+    noise = drift(np.tile(time, (len(LIMITS), 1)), rng, _NOISE)
+    angles = {name: angles.get(name, 0.0) + row for name, row in zip(LIMITS, noise, strict=True)}
     mirrored = bool(rng.uniform() < 0.5)
     if mirrored:
         angles = mirror_angles(angles)

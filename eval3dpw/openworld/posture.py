@@ -68,7 +68,7 @@ REST_JOINTS_MM = np.array(
         [432, 192, 53], [-432, 192, 53], [662, 192, 53], [-662, 192, 53], [762, 192, 53], [-762, 192, 53],
     ]
 )  # fmt: skip
-#: Points that can carry the body: (joint, offset in metres in that joint's frame): heels, balls, toes, knees, seat, hands.
+#: What can carry the body, as (joint, offset in metres in its frame): heels, balls, toes, knees, seat, hands.
 _SUPPORTS = (
     *((ankle, offset) for ankle in ("left_ankle", "right_ankle") for offset in ((0, -0.076, -0.09), (0, -0.076, 0.14))),
     *((foot, (0, -0.027, 0.055)) for foot in ("left_foot", "right_foot")),
@@ -101,7 +101,7 @@ def mirror_pose(poses: Float[np.ndarray, "*batch 72"]) -> Float[np.ndarray, "*ba
 
 
 def clip_to_limits(angles: Angles) -> Angles:
-    """Every channel within its range of motion; missing channels are zero."""
+    """Put every channel within its range of motion; missing channels are zero."""
     size = len(next(iter(angles.values())))
     return {name: np.clip(angles.get(name, np.zeros(size)), low, high) for name, (low, high) in LIMITS.items()}
 
@@ -110,9 +110,9 @@ def _swing(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> Rotation:
     return Rotation.from_rotvec(np.stack((x, y, z), axis=-1))
 
 
-def _sided(angles: Angles, side: str) -> dict[str, Rotation]:
-    """One side's joint rotations, as if it were the left side."""
-    get = {name: angles[f"{side}_{name}"] for name in SIDED_LIMITS}
+def _sided(angles: Angles) -> dict[str, Rotation]:
+    """The limbs' rotations, left ones then right ones, the right ones as if they were left."""
+    get = {name: np.concatenate([angles[f"l_{name}"], angles[f"r_{name}"]]) for name in SIDED_LIMITS}
     zero = np.zeros_like(get["knee"])
     hanging = Rotation.from_rotvec([0.0, 0.0, -np.pi / 2])
     # Part of a raised arm comes from the shoulder blade, and a wholly hanging arm keeps clear of the hip.
@@ -137,20 +137,22 @@ def angles_to_pose(angles: Angles, heading: Float[np.ndarray, " n"]) -> Float[np
     """Angle channels and the heading about y (radians, 0 = facing +z) as axis-angle poses in SMPL's 24-joint tree."""
     poses = np.zeros((len(heading), 24, 3))
 
-    def put(joint: str, rotation: Rotation, mirrored: bool = False) -> None:
-        sign = np.array([1.0, -1.0, -1.0]) if mirrored else 1.0
-        poses[:, SMPL24.index(joint)] = rotation.as_rotvec() * sign
+    def put(joint: str, vectors: np.ndarray) -> None:
+        poses[:, SMPL24.index(joint)] = vectors
 
     zero = np.zeros(len(heading))
     pelvis = _swing(angles["tilt"], zero, -angles["list"])
-    put("pelvis", _swing(zero, heading + angles["yaw"], zero) * pelvis)
+    put("pelvis", (_swing(zero, heading + angles["yaw"], zero) * pelvis).as_rotvec())
+    spine = np.stack((angles["bend"], angles["twist"], -angles["side"]), axis=-1)
     for joint, share in (("spine1", 0.4), ("spine2", 0.35), ("spine3", 0.25)):
-        put(joint, _swing(share * angles["bend"], share * angles["twist"], -share * angles["side"]))
+        put(joint, share * spine)
+    head = np.stack((angles["head_nod"], angles["head_turn"], -angles["head_side"]), axis=-1)
     for joint, share in (("neck", 0.45), ("head", 0.55)):
-        put(joint, _swing(share * angles["head_nod"], share * angles["head_turn"], -share * angles["head_side"]))
-    for side, prefix in (("l", "left"), ("r", "right")):
-        for joint, rotation in _sided(angles, side).items():
-            put(f"{prefix}_{joint}", rotation, mirrored=side == "r")
+        put(joint, share * head)
+    for joint, rotation in _sided(angles).items():
+        vectors = rotation.as_rotvec()
+        put(f"left_{joint}", vectors[: len(heading)])
+        put(f"right_{joint}", vectors[len(heading) :] * np.array([1.0, -1.0, -1.0]))
     return poses.reshape(-1, 72)
 
 
@@ -191,7 +193,7 @@ def clear_of_trunk(angles: Angles, passes: int = 3) -> Angles:
                 across, depth = local[:, 0] / 0.21, (local[:, 2] - 0.03) / 0.18
                 # fades out above the shoulders and below the hips, where there is no trunk
                 height = np.clip((0.16 - local[:, 1]) / 0.06, 0, 1) * np.clip((local[:, 1] + 0.55) / 0.08, 0, 1)
-                push = 0.6 * np.clip(1.0 - np.hypot(across, depth), 0, None) * height
+                push = 0.5 * np.clip(1.0 - np.hypot(across, depth), 0, None) * height
                 if not push.any():
                     continue
                 inside = True
