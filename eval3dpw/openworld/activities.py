@@ -184,7 +184,9 @@ def _lower(time: Time, angles: Angles, depth: Time, tilt: float, knee: float, an
 def sit_down(time: Time, rng: np.random.Generator) -> Angles:
     """Sit down and stand up again."""
     phase = cycle(time, rng, 1 / around(rng, 5.0, 0.6))
-    depth = keyed(phase, [(0.0, {"d": 0}), (0.2, {"d": 0}), (0.48, {"d": 1}), (0.75, {"d": 1}), (0.97, {"d": 0})])["d"]
+    depth = keyed(
+        phase, [(0.0, {"d": 0.0}), (0.2, {"d": 0.0}), (0.48, {"d": 1.0}), (0.75, {"d": 1.0}), (0.97, {"d": 0.0})]
+    )["d"]
     between = 4 * depth * (1 - depth)
     angles = _lower(time, upright(time, rng), depth, 0.05, 1.5, 0.0)
     angles = add(angles, {"tilt": 0.45 * between, "bend": 0.35 * between})
@@ -199,7 +201,7 @@ def sit_down(time: Time, rng: np.random.Generator) -> Angles:
 def squat(time: Time, rng: np.random.Generator) -> Angles:
     phase = cycle(time, rng, 1 / around(rng, 2.8, 0.4))
     reach = around(rng, 0.85, 0.13)
-    depth = reach * keyed(phase, [(0.0, {"d": 0}), (0.1, {"d": 0}), (0.45, {"d": 1}), (0.58, {"d": 1})])["d"]
+    depth = reach * keyed(phase, [(0.0, {"d": 0.0}), (0.1, {"d": 0.0}), (0.45, {"d": 1.0}), (0.58, {"d": 1.0})])["d"]
     angles = _lower(time, upright(time, rng), depth, 0.35, 1.95, 0.46)
     forward = rng.uniform() < 0.6
     for side in "lr":
@@ -368,7 +370,9 @@ def pick_up(time: Time, rng: np.random.Generator) -> Angles:
     """Bend down, take something from the ground, come up."""
     phase = cycle(time, rng, 1 / around(rng, 3.6, 0.4))
     knees = rng.uniform(0.15, 1.0)
-    depth = keyed(phase, [(0.0, {"d": 0}), (0.15, {"d": 0}), (0.45, {"d": 1}), (0.58, {"d": 1}), (0.92, {"d": 0})])["d"]
+    depth = keyed(
+        phase, [(0.0, {"d": 0.0}), (0.15, {"d": 0.0}), (0.45, {"d": 1.0}), (0.58, {"d": 1.0}), (0.92, {"d": 0.0})]
+    )["d"]
     angles = _lower(time, upright(time, rng), depth, 1.15 - 0.5 * knees, 0.25 + 1.45 * knees, 0.4 * knees)
     reach = {"l": 1.0, "r": 1.0 if rng.uniform() < 0.5 else 0.3}
     for side in "lr":
@@ -382,7 +386,10 @@ def lunge(time: Time, rng: np.random.Generator) -> Angles:
     phase = cycle(time, rng, 1 / around(rng, 3.0, 0.4))
     far = around(rng, 0.85, 0.12)
     depth = (
-        far * keyed(phase, [(0.0, {"d": 0}), (0.1, {"d": 0}), (0.45, {"d": 1}), (0.6, {"d": 1}), (0.95, {"d": 0})])["d"]
+        far
+        * keyed(
+            phase, [(0.0, {"d": 0.0}), (0.1, {"d": 0.0}), (0.45, {"d": 1.0}), (0.6, {"d": 1.0}), (0.95, {"d": 0.0})]
+        )["d"]
     )
     angles = upright(time, rng)
     hands = rng.uniform() < 0.5

@@ -82,7 +82,8 @@ def add(angles: Angles, more: Mapping[str, np.ndarray | float]) -> Angles:
 
 def plant(angles: Angles, side: str, knee: Time, ankle: Time | float) -> Angles:
     """Put one foot flat: bend the knee, lean the shin by ``ankle``, and let the hip make up for the rest."""
-    return angles | {
+    return {
+        **angles,
         f"{side}_knee": knee,
         f"{side}_ankle": np.asarray(ankle + np.zeros_like(knee)),
         f"{side}_hip_flex": knee - ankle + angles["tilt"],
@@ -93,7 +94,7 @@ def stance(time: Time, rng: np.random.Generator, angles: Angles) -> Angles:
     """Stand on both feet, the weight now and then more on one of them."""
     lean = around(rng, 0.0, 0.03) + drift(time, rng, 0.03)
     shift = around(rng, 0.0, 0.02) + drift(time, rng, 0.02)
-    width = around(rng, 0.05, 0.05)
+    width = around(rng, -0.01, 0.05)
     for side, sign in (("l", 1.0), ("r", -1.0)):
         angles = plant(angles, side, np.clip(0.1 + sign * 2.5 * lean, 0.02, 1), np.clip(0.03 + sign * 1.2 * lean, 0, 1))
         # level feet under a slanted pelvis
