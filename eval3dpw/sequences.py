@@ -248,8 +248,8 @@ def _images(
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"{path} has {frames} frames but image {missing[0]}{more} is missing: unpack the images of {sequence} again "
-            "or leave the sequence out with --sequences"
+            f"{path} has {frames} frames but image {missing[0]}{more} is missing: unpack the images of {sequence} "
+            "again or leave the sequence out with --sequences"
         )
     height, width = read_image(image_paths[0]).shape[:2]
     return image_paths, (width, height)
@@ -278,7 +278,7 @@ def valid_campose(track: Track) -> Bool[np.ndarray, " n"]:
 
 
 def valid_spin(track: Track) -> Bool[np.ndarray, " n"]:
-    """The camera's pose is known and a joint was detected, so that there is a box (SPIN, datasets/preprocess/pw3d.py)."""
+    """The camera's pose is known and a joint was detected, hence a box (SPIN, datasets/preprocess/pw3d.py)."""
     return track.campose_valid & (track.poses2d[..., 2] > 0).any(axis=1)
 
 

@@ -23,7 +23,7 @@ def test_reads_every_actor_with_3dpw_axes(tmp_path, make_sequence, write_sequenc
     tracks = list(iter_tracks(tmp_path, "test"))
     assert [track.name for track in tracks] == ["arguing_00_0", "walk_00_0", "walk_00_1"]
     last = tracks[-1]
-    assert last.gender == "female" and len(last) == 3 and last.image_size_wh == (64, 48)
+    assert (last.gender, len(last), last.image_size_wh) == ("female", 3, (64, 48))
     assert last.poses2d.shape == (3, 18, 3)
     assert last.poses2d[2, 5, 1] == data["poses2d"][1][2, 1, 5]
     assert last.image_paths[2].name == "image_00002.jpg"
@@ -42,7 +42,7 @@ def test_select_by_mask_and_by_index(tmp_path, make_sequence, write_sequence):
 
 def test_images_are_not_needed_to_evaluate(tmp_path, make_sequence, write_sequence):
     (track,) = read_sequence(write_sequence(tmp_path, make_sequence("s"), images=False), None)
-    assert track.image_paths == () and track.image_size_wh is None
+    assert (track.image_paths, track.image_size_wh) == ((), None)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,8 @@ def test_boxes_that_cannot_be_used(tmp_path, make_sequence, write_sequence, join
     (track,) = read_sequence(write_sequence(tmp_path, data), tmp_path / "imageFiles")
     with pytest.raises(InputError, match=words) as caught:
         track_boxes(track)
-    assert "s.pkl" in str(caught.value) and "frame 2" in str(caught.value)
+    assert "s.pkl" in str(caught.value)
+    assert "frame 2" in str(caught.value)
 
 
 def test_validity_rules_by_hand(tmp_path, make_sequence, write_sequence):
