@@ -34,8 +34,14 @@ class SBL(HeatmapNetwork):
     ) -> None:
         super().__init__(num_keypoints, input_spec)
         backbone = ResNet(depth, width, stride_on)
-        for name, module in backbone.named_children():
-            self.add_module(name, module)
+        # The official state dict has the backbone's layers at its top.
+        self.conv1, self.bn1, self.relu, self.maxpool = backbone.conv1, backbone.bn1, backbone.relu, backbone.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            backbone.layer1,
+            backbone.layer2,
+            backbone.layer3,
+            backbone.layer4,
+        )
         layers: list[nn.Module] = []
         channels = backbone.out_channels
         for _ in range(3):
@@ -49,7 +55,8 @@ class SBL(HeatmapNetwork):
         self.final_layer = nn.Conv2d(channels, num_keypoints, 1)
         # As officially initialised: maps begin near zero, where their targets mostly are.
         nn.init.normal_(self.final_layer.weight, std=0.001)
-        nn.init.zeros_(self.final_layer.bias)
+        if self.final_layer.bias is not None:
+            nn.init.zeros_(self.final_layer.bias)
 
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h4 w4"]:
         """Penultimate feature map at a quarter of the images' size, which CCNet reads."""
