@@ -15,8 +15,8 @@ from pose2d.networks.vitpose import VITPOSE_INPUT, ViTPose
 
 Size = tuple[int, int]
 
-SMALL_INPUT = InputSpec(size_wh=(96, 128))
-"""Input of the small networks, which are trained on the open world."""
+SMALL_INPUT = InputSpec(size_wh=(96, 128), udp=True, flip_shift=False)
+"""Input of the small networks, which `pose2d.training` trains on the open world with UDP's continuous coordinates."""
 
 _RESNET_MAPS = (256, 512, 1024, 2048)
 

@@ -1,0 +1,1 @@
+"""Readers of annotated images, one a data set layout."""

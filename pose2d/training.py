@@ -1,0 +1,343 @@
+"""Training a pose network on crops in COCO's layout, within a budget of time, on one or two CPU cores.
+
+The learning rate follows the share of the budget that is spent, so a run always ends annealed, whatever the machine's
+speed. A killed run resumes from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from pose2d.crops import apply_affine, invert_affine
+from pose2d.datasets.augmentation import Augmentation, augment, epoch_order, plain_views
+from pose2d.datasets.coco import read_coco
+from pose2d.datasets.coco_ap import average_precision
+from pose2d.datasets.crop_set import CropSet, cut_crops, network_affine
+from pose2d.errors import InputError
+from pose2d.networks.base import predict
+from pose2d.networks.catalogue import build_network
+from pose2d.skeletons import COCO17
+from pose2d.storage import atomic_path, write_json
+from pose2d.training_losses import Targets, pose_loss
+
+_EMA_EVERY = 4
+
+
+@dataclass(frozen=True)
+class TrainPoseConfig:
+    """A training run; the defaults are those of the bundled network.
+
+    Attributes:
+        data: directory in COCO's layout.
+        out: directory of checkpoints, logs and the cache of crops.
+        network: name of the network (`networks` lists them).
+        train_split: split to train on.
+        validation_split: split that is evaluated now and then.
+        validation_persons: how many of its persons.
+        minutes: budget of time; the learning rate's schedule spans it.
+        seed: of initial weights, order and augmentation.
+        batch: crops a step.
+        lr: peak learning rate of AdamW.
+        weight_decay: of AdamW.
+        warmup: share of the budget in which the learning rate rises.
+        ema: decay of the averaged weights, a step.
+        heatmap_sigma: standard deviation of target heatmaps, in cells.
+        early_size_wh: smaller crop of the first part of the run, quick to learn from; both sides multiples of 32.
+        early_share: share of the budget on the smaller crop.
+        augmentation: random views.
+        evaluate_minutes: time between evaluations.
+        checkpoint_minutes: time between checkpoints.
+        threads: of torch.
+        limit: train on the first persons only.
+        resume: go on from the checkpoint in `out`.
+    """
+
+    data: Path
+    out: Path
+    network: str = "sbl-small"
+    train_split: str = "train"
+    validation_split: str = "validation"
+    validation_persons: int = 600
+    minutes: float = 65.0
+    seed: int = 0
+    batch: int = 32
+    lr: float = 2e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.03
+    ema: float = 0.998
+    heatmap_sigma: float = 1.2
+    early_size_wh: tuple[int, int] = (64, 96)
+    early_share: float = 0.45
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    evaluate_minutes: float = 4.0
+    checkpoint_minutes: float = 3.0
+    threads: int = 1
+    limit: int | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class TrainPoseResult:
+    """How a run ended.
+
+    Attributes:
+        checkpoint: the averaged weights, safetensors.
+        average_precision: on the validation split's persons at GT boxes, in percent.
+        steps: optimiser steps taken.
+        epochs: passes over the training crops.
+        minutes: time spent.
+    """
+
+    checkpoint: Path
+    average_precision: float
+    steps: int
+    epochs: float
+    minutes: float
+
+
+def train_pose(config: TrainPoseConfig) -> TrainPoseResult:
+    """Train a network and leave its averaged weights in `config.out`.
+
+    Raises:
+        InputError: the data or an option cannot be used, or a loss is not finite.
+    """
+    torch.set_num_threads(config.threads)
+    loss_of = pose_loss(config.network)
+    dataset = read_coco(config.data, config.train_split)
+    if config.limit is not None:
+        dataset = dataset.select(np.arange(min(config.limit, len(dataset))))
+    held_out = read_coco(config.data, config.validation_split)
+    spread = np.linspace(0, len(held_out) - 1, min(config.validation_persons, len(held_out))).astype(int)
+    torch.manual_seed(config.seed)
+    network = build_network(config.network, len(COCO17))
+    assert isinstance(network, nn.Module)
+    size_wh = network.input_spec.size_wh
+    crops = cut_crops(dataset, size_wh, config.out)
+    validation = cut_crops(held_out.select(spread), size_wh)
+    run = _Run(config, network)
+    if config.resume:
+        run.load()
+    print(
+        f"training {config.network} on {len(crops)} crops for {config.minutes:g} minutes from step {run.step}",
+        flush=True,
+    )
+    score = float("nan")
+    network.train()
+    for rows in run.batches(len(crops)):
+        phase_wh = config.early_size_wh if run.progress < config.early_share else size_wh
+        value = run.take_step(crops, rows, phase_wh, loss_of)
+        if not math.isfinite(value):
+            raise InputError(
+                f"the loss is {value} at step {run.step}, on images {crops.dataset.image_ids[rows].tolist()}: "
+                "look at their annotations, or lower the learning rate"
+            )
+        if run.due("checkpoint", config.checkpoint_minutes):
+            run.save()
+        if run.due("evaluate", config.evaluate_minutes):
+            score = run.evaluate(validation)
+    score = run.evaluate(validation)
+    run.save()
+    return TrainPoseResult(run.weights_file, score, run.step, run.seen / len(crops), run.elapsed / 60)
+
+
+class _Run:
+    """Network, averaged network, optimiser and clock of one run."""
+
+    def __init__(self, config: TrainPoseConfig, network: nn.Module) -> None:
+        self.config = config
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).eval()
+        decayed = [p for p in network.parameters() if p.ndim > 1]
+        plain = [p for p in network.parameters() if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=config.lr,
+            fused=True,
+        )
+        self.step = self.seen = 0
+        self.losses: list[float] = []
+        self._before = 0.0
+        self._start = time.monotonic()
+        self._last: dict[str, float] = {}
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the budget spent, resumed parts included."""
+        return self._before + time.monotonic() - self._start
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget spent."""
+        return min(self.elapsed / (60.0 * self.config.minutes), 1.0)
+
+    @property
+    def weights_file(self) -> Path:
+        return self.config.out / f"{self.config.network}.safetensors"
+
+    @property
+    def state_file(self) -> Path:
+        return self.config.out / f"{self.config.network}.state.pt"
+
+    def due(self, what: str, minutes: float) -> bool:
+        """Whether `what` was last done `minutes` ago (or the run began then)."""
+        now = self.elapsed
+        if now - self._last.setdefault(what, self._before) < 60 * minutes:
+            return False
+        self._last[what] = now
+        return True
+
+    def batches(self, count: int) -> Iterator[np.ndarray]:
+        """Rows of the training crops, epoch after epoch, until the budget is spent."""
+        size = min(self.config.batch, count)
+        while self.progress < 1.0:
+            epoch, place = divmod(self.seen, count)
+            order = epoch_order(count, self.config.seed, epoch)
+            for begin in range(place, count - size + 1, size):
+                if self.progress >= 1.0:
+                    return
+                self.seen = epoch * count + begin + size
+                yield np.sort(order[begin : begin + size])
+            self.seen = (epoch + 1) * count
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then half a cosine to zero, over the budget."""
+        share, warmup = self.progress, self.config.warmup
+        if share < warmup:
+            return self.config.lr * max(share / warmup, 0.01)
+        return self.config.lr * 0.5 * (1.0 + math.cos(math.pi * (share - warmup) / (1.0 - warmup)))
+
+    def take_step(self, crops: CropSet, rows: np.ndarray, size_wh: tuple[int, int], loss_of: Any) -> float:
+        """One step of the optimiser; the loss."""
+        rng = np.random.default_rng((self.config.seed, self.step))
+        views = augment(
+            np.asarray(crops.images[rows]),
+            crops.xy_px[rows],
+            crops.dataset.labelled[rows],
+            size_wh,
+            crops.dataset.skeleton,
+            self.config.augmentation,
+            rng,
+        )
+        images = self.network.input_spec.normalise(torch.from_numpy(views.images))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate()
+        loss = loss_of(self.network, self.network(images), Targets(views, size_wh, self.config.heatmap_sigma))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        value = float(loss.detach())
+        if math.isfinite(value):
+            self.optimiser.step()
+        self.step += 1
+        self.losses.append(value)
+        if self.step % _EMA_EVERY == 0:
+            self._average()
+        return value
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # Young averages forget faster, so that the random initial weights do not linger.
+        decay = min(self.config.ema**_EMA_EVERY, (1 + self.step) / (40 + self.step))
+        ours, theirs = self.average.state_dict(), self.network.state_dict()
+        pairs = [(ours[name], theirs[name]) for name in ours if ours[name].is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1.0 - decay)
+
+    def evaluate(self, validation: CropSet) -> float:
+        """AP of the averaged weights on plain crops at GT boxes, no flip test; prints and logs a line."""
+        xy, score = predict_crops(self.average, validation)
+        value = average_precision(validation.dataset, xy, score.mean(axis=1))
+        line = {
+            "minutes": round(self.elapsed / 60, 2),
+            "step": self.step,
+            "seen": self.seen,
+            "loss": float(np.mean(self.losses[-200:])) if self.losses else None,
+            "lr": self.learning_rate(),
+            "ap": round(value, 2),
+            "mean_score": round(float(score.mean()), 3),
+        }
+        print(json.dumps(line), flush=True)
+        with open(self.config.out / f"{self.config.network}.log.jsonl", "a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+        self.save_weights(value)
+        return value
+
+    def save_weights(self, average_precision: float) -> None:
+        """Write the averaged weights with what made them."""
+        self.config.out.mkdir(parents=True, exist_ok=True)
+        metadata = {
+            "network": self.config.network,
+            "seed": str(self.config.seed),
+            "steps": str(self.step),
+            "minutes": f"{self.elapsed / 60:.1f}",
+            "validation_ap": f"{average_precision:.2f}",
+            "config": json.dumps(asdict(self.config), default=str),
+        }
+        tensors = {name: value.contiguous() for name, value in self.average.state_dict().items()}
+        with atomic_path(self.weights_file) as partial:
+            save_file(tensors, partial, metadata)
+
+    def save(self) -> None:
+        """Write everything that resuming needs."""
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seen": self.seen,
+            "elapsed": self.elapsed,
+            "name": self.config.network,
+        }
+        with atomic_path(self.state_file) as partial:
+            torch.save(state, partial)
+        plain = json.loads(json.dumps(asdict(self.config), default=str))
+        write_json(self.config.out / f"{self.config.network}.config.json", plain)
+
+    def load(self) -> None:
+        """Take up the state that `save` wrote; without one, begin anew.
+
+        Raises:
+            InputError: the state is of another network or cannot be read.
+        """
+        if not self.state_file.is_file():
+            return
+        try:
+            state: dict[str, Any] = torch.load(self.state_file, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except Exception as error:
+            raise InputError(f"{self.state_file} does not resume a run of {self.config.network}: {error}") from None
+        self.step, self.seen, self._before = state["step"], state["seen"], state["elapsed"]
+        self._start = time.monotonic()
+
+
+def predict_crops(network: Any, crops: CropSet, batch: int = 64, flip: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints in image pixels (n, k, 2) and raw scores (n, k) for kept crops."""
+    size_wh = network.input_spec.size_wh
+    from_view = invert_affine(network_affine((crops.images.shape[2], crops.images.shape[1]), size_wh))
+    pairs = crops.dataset.skeleton.flip_pairs if flip else None
+    back = invert_affine(crops.affines)
+    xy_px, scores = [], []
+    for begin in range(0, len(crops), batch):
+        views = plain_views(np.asarray(crops.images[begin : begin + batch]), size_wh)
+        output = predict(network, network.input_spec.normalise(torch.from_numpy(views)), pairs)
+        to_image = _compose(back[begin : begin + batch], from_view)
+        xy_px.append(apply_affine(to_image, output.xy_px.double().numpy()))
+        scores.append(output.raw_score.numpy())
+    return np.concatenate(xy_px), np.concatenate(scores)
+
+
+def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Affine maps (n, 2, 3) that first do `inner` (2, 3), then each of `outer` (n, 2, 3)."""
+    return np.concatenate([outer[:, :, :2] @ inner[:, :2], outer[:, :, :2] @ inner[:, 2:] + outer[:, :, 2:]], axis=2)
