@@ -77,17 +77,17 @@ def upright(time: Time, rng: np.random.Generator) -> Angles:
 
 
 def add(angles: Angles, more: Mapping[str, np.ndarray | float]) -> Angles:
-    return angles | {name: angles.get(name, 0.0) + value for name, value in more.items()}
+    return angles | {name: np.asarray(angles.get(name, 0.0) + value) for name, value in more.items()}
 
 
 def plant(angles: Angles, side: str, knee: Time, ankle: Time | float) -> Angles:
     """Put one foot flat: bend the knee, lean the shin by ``ankle``, and let the hip make up for the rest."""
-    return {
-        **angles,
+    leg: Angles = {
         f"{side}_knee": knee,
         f"{side}_ankle": np.asarray(ankle + np.zeros_like(knee)),
         f"{side}_hip_flex": knee - ankle + angles["tilt"],
     }
+    return angles | leg
 
 
 def stance(time: Time, rng: np.random.Generator, angles: Angles) -> Angles:
