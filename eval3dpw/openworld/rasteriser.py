@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Int32, Integer
+from jaxtyping import Float, Int32, Integer
 from numba import njit
 
 NEAR_M = 0.05
@@ -78,7 +78,7 @@ def bounding_window(
     return int(x0), int(y0), int(x1), int(y1)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _project(vertices: Any, intrinsics: Any, near_m: float) -> Any:
     """(v, 3): pixel x, pixel y and 1 / z; the last is 0 for a vertex nearer than the near plane."""
     projected = np.zeros((vertices.shape[0], 3))
@@ -92,7 +92,7 @@ def _project(vertices: Any, intrinsics: Any, near_m: float) -> Any:
     return projected
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _fill(projected: Any, faces: Any, depth: Any, face: Any, barycentric: Any) -> None:
     height, width = depth.shape
     for f in range(faces.shape[0]):
@@ -131,7 +131,7 @@ def _fill(projected: Any, faces: Any, depth: Any, face: Any, barycentric: Any) -
                     barycentric[y, x, 2] = lc * wc * z
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _vertex_normals(vertices: Any, faces: Any) -> Any:
     normals = np.zeros_like(vertices)
     for f in range(faces.shape[0]):

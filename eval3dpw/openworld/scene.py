@@ -91,14 +91,17 @@ def render_scene(
     rng: np.random.Generator,
     degradation: Degradation | None = None,
     supersample: int = 2,
+    place_step: int | None = None,
 ) -> RenderedScene:
     """Draw people and props before a place.
 
     props: solids in the world's frame that hide people by depth. supersample: samples per pixel along each axis for
-    people's outlines. rng: used for the sensor's noise alone.
+    people's outlines. place_step: the place is drawn at one pixel in so many each way and enlarged (default: 2 in
+    pictures of more than 250,000 pixels, else 1). rng: used for the sensor's noise alone.
     """
     height, width = size_hw
-    rgb, place_depth = surroundings.render(intrinsics, T_camera_world, size_hw)
+    step = place_step or (2 if height * width > 250_000 else 1)
+    rgb, place_depth = _place(surroundings, intrinsics, T_camera_world, size_hw, step)
     light = surroundings.light(T_camera_world)
     for person in people:
         _cast_shadow(person, surroundings, intrinsics, T_camera_world, place_depth, rgb)
@@ -159,7 +162,7 @@ def degrade(
     linear_rgb: Float[np.ndarray, "h w 3"], degradation: Degradation, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Expose a picture in linear light: blur, exposure, cast, display curve (2.2), gamma, noise, 8 bits."""
-    image = np.ascontiguousarray(linear_rgb, dtype=np.float32)
+    image: Any = np.ascontiguousarray(linear_rgb, dtype=np.float32)
     if degradation.defocus_px > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), degradation.defocus_px)
     if degradation.motion_px > 1.0:
@@ -170,15 +173,30 @@ def degrade(
         if degradation.noise > 0.0
         else np.zeros((1, 1, 3), np.float32)
     )
-    curve = (255.0 * np.linspace(0.0, 1.0, 1 << 16) ** (degradation.gamma / 2.2)).astype(np.float32)
+    # Indexed by the square root of linear light, which spends the steps where the eye does.
+    curve = (255.0 * np.linspace(0.0, 1.0, 4096) ** (2.0 * degradation.gamma / 2.2)).astype(np.float32)
     return _expose(image, gain, curve, noise, degradation.noise)
 
 
-def supersampled_intrinsics(intrinsics: Float[np.ndarray, "3 3"], supersample: int) -> Float[np.ndarray, "3 3"]:
+def supersampled_intrinsics(intrinsics: Float[np.ndarray, "3 3"], supersample: float) -> Float[np.ndarray, "3 3"]:
     """Intrinsics of the picture with `supersample` times as many pixels each way; pixels' corners coincide."""
     shift = 0.5 * (supersample - 1)
     scale = np.asarray(((supersample, 0.0, shift), (0.0, supersample, shift), (0.0, 0.0, 1.0)))
     return scale @ np.asarray(intrinsics, dtype=np.float64)
+
+
+def _place(
+    surroundings: Surroundings, intrinsics: Any, T_camera_world: Any, size_hw: tuple[int, int], step: int
+) -> Any:
+    """Colour and depth of the place, drawn coarsely by a factor of `step` and enlarged."""
+    if step == 1:
+        return surroundings.render(intrinsics, T_camera_world, size_hw)
+    height, width = size_hw
+    coarse = -(-height // step), -(-width // step)
+    rgb, depth = surroundings.render(supersampled_intrinsics(intrinsics, 1.0 / step), T_camera_world, coarse)
+    full = coarse[1] * step, coarse[0] * step
+    rgb, depth = cv2.resize(rgb, full), cv2.resize(depth, full, interpolation=cv2.INTER_NEAREST)
+    return np.ascontiguousarray(rgb[:height, :width]), np.ascontiguousarray(depth[:height, :width])
 
 
 def _dressed(person: Person) -> tuple[Any, Any]:
@@ -240,7 +258,7 @@ def _motion_kernel(length_px: float, angle: float) -> Any:
     return kernel / kernel.sum()
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _merge(depth: Any, face: Any, colour: Any, index: int, all_depth: Any, owner: Any, rgb: Any) -> None:
     for y in range(depth.shape[0]):
         for x in range(depth.shape[1]):
@@ -251,7 +269,7 @@ def _merge(depth: Any, face: Any, colour: Any, index: int, all_depth: Any, owner
                     rgb[y, x, channel] = colour[y, x, channel]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _resolve(fine_depth: Any, owner: Any, fine_rgb: Any, prop_depth: Any, rgb: Any, s: int, count: int) -> Any:
     """Average people's samples over the background `rgb` (in place); index and depth per pixel, areas per person."""
     height, width = prop_depth.shape
@@ -295,7 +313,7 @@ def _resolve(fine_depth: Any, owner: Any, fine_rgb: Any, prop_depth: Any, rgb: A
     return index, depth, area / (s * s)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _expose(image: Any, gain: Any, curve: Any, noise: Any, level: float) -> Any:
     height, width = image.shape[:2]
     shown = np.empty((height, width, 3), dtype=np.uint8)
@@ -304,7 +322,7 @@ def _expose(image: Any, gain: Any, curve: Any, noise: Any, level: float) -> Any:
         for x in range(width):
             for channel in range(3):
                 linear = image[y, x, channel] * gain[channel]
-                value = curve[int(min(max(linear, 0.0), 1.0) * 65535.0)]
+                value = curve[int(np.sqrt(min(max(linear, 0.0), 1.0)) * 4095.0 + 0.5)]
                 if noisy:
                     value += level * noise[y, x, channel]
                 shown[y, x, channel] = np.uint8(min(max(value + 0.5, 0.0), 255.0))

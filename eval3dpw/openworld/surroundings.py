@@ -14,32 +14,24 @@ from jaxtyping import Float
 from numba import njit
 
 from eval3dpw.openworld import surroundings_solids as kinds
-from eval3dpw.openworld.appearance import Light, clothes_colour
-from eval3dpw.openworld.noise import linear_from_srgb, noise2
+from eval3dpw.openworld.appearance import Light
+from eval3dpw.openworld.noise import noise2
 from eval3dpw.openworld.surroundings_solids import Colour, Solid, draw_solids, material_colour, pack
+from eval3dpw.openworld.surroundings_things import (
+    GROUNDS,
+    outdoors,
+    pick,
+    room,
+    sample_light,
+    sample_prop,
+    triple,
+    vary,
+)
+
+__all__ = ["Surroundings", "camera_arrays", "sample_prop"]
 
 SKY_TOPS = ((70, 120, 190), (96, 150, 214), (150, 170, 190), (186, 192, 198), (120, 140, 170))
 SKY_BASES = ((190, 210, 228), (214, 222, 230), (226, 214, 196), (206, 208, 210))
-LEAVES = ((50, 78, 30), (70, 96, 40), (40, 62, 34), (96, 104, 46), (120, 96, 40))
-WALLS = (
-    (206, 200, 186),
-    (180, 120, 92),
-    (150, 146, 140),
-    (222, 214, 200),
-    (120, 84, 66),
-    (168, 156, 132),
-    (226, 226, 222),
-)
-GROUNDS: dict[int, tuple[tuple[int, int, int], ...]] = {
-    kinds.GRASS: ((74, 100, 44), (96, 116, 58), (112, 116, 66)),
-    kinds.PAVING: ((150, 146, 140), (170, 160, 146), (126, 124, 122)),
-    kinds.BRICKS: ((150, 108, 88), (140, 130, 118)),
-    kinds.ASPHALT: ((84, 84, 86), (110, 108, 106), (66, 66, 68)),
-    kinds.SAND: ((206, 184, 142), (186, 164, 126)),
-    kinds.PLANKS: ((150, 108, 70), (176, 140, 98), (96, 66, 44)),
-    kinds.CHEQUER: ((196, 190, 180), (120, 110, 100)),
-    kinds.PLAIN: ((120, 96, 88), (86, 96, 120), (150, 146, 138)),
-}
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,9 @@ class Surroundings:
     sky_top: Colour
     sky_base: Colour
     cloudiness: float
+    skyline: float
+    skyline_roughness: float
+    skyline_colour: Colour
     to_sun: Colour
     sun: Colour
     sky_light: Colour
@@ -64,7 +59,7 @@ class Surroundings:
 
     @staticmethod
     def sample(rng: np.random.Generator, free_radius_m: float | None = None) -> Surroundings:
-        """Draw a place. `free_radius_m`: how far from the origin nothing stands (default: 3 to 9 m by kind of place)."""
+        """Draw a place. `free_radius_m`: nothing stands nearer to the origin (default: 3 to 9 m by kind of place)."""
         place = str(rng.choice(("park", "street", "square", "field", "room"), p=(0.24, 0.26, 0.14, 0.12, 0.24)))
         indoors = place == "room"
         default = rng.uniform(3.0, 6.0) if indoors else rng.uniform(4.5, 9.0)
@@ -78,10 +73,10 @@ class Surroundings:
         }[place]
         ground_material = int(rng.choice(choices))
         tones = GROUNDS[ground_material]
-        colour = _vary(rng, tones[int(rng.integers(len(tones)))])
-        second = _vary(rng, tones[int(rng.integers(len(tones)))], 22.0)
-        light = _sample_light(rng, indoors, colour)
-        solids = _room(rng, free) if indoors else _outdoors(rng, place, free)
+        colour = vary(rng, tones[int(rng.integers(len(tones)))])
+        second = vary(rng, tones[int(rng.integers(len(tones)))], 22.0)
+        light = sample_light(rng, indoors, colour)
+        solids = room(rng, free) if indoors else outdoors(rng, place, free)
         return Surroundings(
             ground_material=ground_material,
             ground_colour=colour,
@@ -89,9 +84,12 @@ class Surroundings:
             ground_period_m=float(
                 rng.uniform(0.12, 0.25) if ground_material == kinds.PLANKS else rng.uniform(0.25, 0.9)
             ),
-            sky_top=_vary(rng, SKY_TOPS[int(rng.integers(len(SKY_TOPS)))]),
-            sky_base=_vary(rng, SKY_BASES[int(rng.integers(len(SKY_BASES)))]),
+            sky_top=vary(rng, SKY_TOPS[int(rng.integers(len(SKY_TOPS)))]),
+            sky_base=vary(rng, SKY_BASES[int(rng.integers(len(SKY_BASES)))]),
             cloudiness=float(rng.uniform(0.0, 1.0)),
+            skyline=0.0 if rng.random() < 0.15 else float(rng.uniform(0.02, 0.14)),
+            skyline_roughness=float(rng.choice((0.1, 0.5, 1.2))),
+            skyline_colour=pick(rng, ((60, 80, 50), (90, 104, 96), (120, 130, 140), (150, 140, 130), (70, 86, 70))),
             to_sun=light.to_sun,
             sun=light.sun,
             sky_light=light.sky,
@@ -106,7 +104,7 @@ class Surroundings:
         """The place's light in the frame of a camera."""
         rotation = np.asarray(T_camera_world, dtype=np.float64)[:3, :3]
         to_sun, up = rotation @ np.asarray(self.to_sun), rotation @ np.asarray((0.0, 1.0, 0.0))
-        return Light(_triple(to_sun), _triple(up), self.sun, self.sky_light, self.ground_light)
+        return Light(triple(to_sun), triple(up), self.sun, self.sky_light, self.ground_light)
 
     def render(
         self,
@@ -119,11 +117,12 @@ class Surroundings:
         rgb = np.zeros((height, width, 3), dtype=np.float32)
         depth = np.full((height, width), np.inf, dtype=np.float32)
         rotation, origin, matrix = camera_arrays(intrinsics, T_camera_world)
-        _draw_sky_and_ground(
-            rotation, origin, matrix, self.ground_material, self.ground_colour, self.ground_second, self.ground_period_m,
-            self.sky_top, self.sky_base, self.cloudiness, self.to_sun, self.sun, self.sky_light, self.seed, rgb, depth,
-        )  # fmt: skip
         self.draw(self.solids, intrinsics, T_camera_world, rgb, depth)
+        _draw_sky_and_ground(
+            rotation, origin, matrix, self.ground_material, self.ground_colour, self.ground_second,
+            self.ground_period_m, self.sky_top, self.sky_base, self.cloudiness, self.to_sun, self.sun, self.sky_light,
+            self.skyline, self.skyline_roughness, self.skyline_colour, self.seed, rgb, depth,
+        )  # fmt: skip
         return rgb, depth
 
     def draw(
@@ -158,257 +157,16 @@ def camera_arrays(intrinsics: Any, T_camera_world: Any) -> tuple[np.ndarray, np.
     return rotation, -rotation.T @ transform[:3, 3], np.ascontiguousarray(intrinsics, dtype=np.float64)
 
 
-def _triple(values: Any) -> Colour:
-    return float(values[0]), float(values[1]), float(values[2])
+def _near_first(rows: Any, origin: Any) -> Any:
+    """Packed solids by distance: what hides is drawn before what is hidden, and little is painted twice."""
+    return rows[np.argsort(np.linalg.norm(rows[:, 1:4] - origin, axis=1), kind="stable")]
 
 
-def _vary(rng: np.random.Generator, srgb: Any, spread: float = 12.0) -> Colour:
-    return linear_from_srgb(
-        np.clip(np.asarray(srgb) + rng.normal(0.0, spread) + rng.normal(0.0, 0.5 * spread, 3), 4, 252)
-    )
-
-
-def _pick(rng: np.random.Generator, tones: Any, spread: float = 12.0) -> Colour:
-    return _vary(rng, tones[int(rng.integers(len(tones)))], spread)
-
-
-def _sample_light(rng: np.random.Generator, indoors: bool, ground: Colour) -> Light:
-    """Direct and ambient light whose sum lights a flat grey thing about right; the frame is the world's."""
-    elevation, azimuth = rng.uniform(0.5, 1.35), rng.uniform(0.0, 2.0 * np.pi)
-    to_sun = (np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth))
-    direct = rng.uniform(0.15, 0.6) if indoors or rng.random() < 0.4 else rng.uniform(0.6, 1.35)
-    ambient = rng.uniform(0.55, 0.85) if indoors else rng.uniform(0.45, 0.8)
-    warmth = rng.uniform(-0.05, 0.14)
-    cool = rng.uniform(0.0, 0.1) if not indoors else rng.uniform(-0.12, 0.02)
-    sun = (direct * (1.0 + warmth), direct, direct * (1.0 - warmth))
-    sky = (ambient * (1.0 - cool), ambient, ambient * (1.0 + cool))
-    bounce = (0.25 + np.asarray(ground)) * ambient * 0.6
-    return Light(_triple(to_sun), (0.0, 1.0, 0.0), _triple(sun), _triple(sky), _triple(bounce))
-
-
-def _tree(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
-    height, spread = rng.uniform(1.8, 3.5), rng.uniform(1.0, 2.4)
-    bark, leaf = _pick(rng, ((70, 54, 40), (96, 84, 70))), _pick(rng, LEAVES)
-    lighter = _triple(np.asarray(leaf) * 1.9)
-    solids = [
-        _solid(rng, kinds.CYLINDER, (x, 0.5 * height, z), (0.16, 0.5 * height, 0.16), kinds.PLANKS, bark, bark, 0.07)
-    ]
-    for _ in range(int(rng.integers(2, 5))):
-        offset = rng.uniform(-0.7, 0.7, 3) * spread
-        centre = (x + offset[0], height + 0.4 * spread + 0.6 * abs(offset[1]), z + offset[2])
-        half = (spread * rng.uniform(0.6, 1.0), spread * rng.uniform(0.5, 0.9), spread * rng.uniform(0.6, 1.0))
-        solids.append(_solid(rng, kinds.ELLIPSOID, centre, half, kinds.FOLIAGE, leaf, lighter, rng.uniform(0.2, 0.5)))
-    return solids
-
-
-def _bush(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
-    leaf = _pick(rng, LEAVES)
-    half = (rng.uniform(0.4, 1.1), rng.uniform(0.35, 0.8), rng.uniform(0.4, 1.1))
-    lighter = _triple(np.asarray(leaf) * 1.8)
-    return [
-        _solid(rng, kinds.ELLIPSOID, (x, 0.7 * half[1], z), half, kinds.FOLIAGE, leaf, lighter, rng.uniform(0.1, 0.3))
-    ]
-
-
-def _car(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
-    paint, glass, black = clothes_colour(rng), linear_from_srgb((40, 48, 56)), linear_from_srgb((18, 18, 20))
-    yaw = float(rng.choice((0.0, np.pi / 2))) + rng.normal(0.0, 0.15)
-    c, s = np.cos(yaw), np.sin(yaw)
-    solids = [
-        _solid(rng, kinds.BOX, (x, 0.58, z), (2.1, 0.33, 0.85), kinds.PLAIN, paint, paint, 2.0, yaw),
-        _solid(rng, kinds.BOX, (x, 1.12, z), (1.15, 0.26, 0.72), kinds.CAR, paint, glass, 0.6, yaw),
-        _solid(rng, kinds.BOX, (x, 1.40, z), (1.0, 0.03, 0.68), kinds.PLAIN, paint, paint, 2.0, yaw),
-    ]
-    for along in (-1.3, 1.3):
-        for across in (-0.78, 0.78):
-            centre = (x + c * along + s * across, 0.31, z - s * along + c * across)
-            solids.append(_solid(rng, kinds.ELLIPSOID, centre, (0.33, 0.31, 0.12), kinds.PLAIN, black, black, 1.0, yaw))
-    return solids
-
-
-def _table(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
-    wood, yaw = _pick(rng, GROUNDS[kinds.PLANKS]), float(rng.uniform(0.0, np.pi))
-    half_x, half_z, top = rng.uniform(0.4, 0.9), rng.uniform(0.3, 0.5), rng.uniform(0.42, 0.95)
-    c, s = np.cos(yaw), np.sin(yaw)
-    solids = [_solid(rng, kinds.BOX, (x, top, z), (half_x, 0.025, half_z), kinds.PLANKS, wood, wood, 0.15, yaw)]
-    for along in (-0.9 * half_x, 0.9 * half_x):
-        for across in (-0.9 * half_z, 0.9 * half_z):
-            centre = (x + c * along + s * across, 0.5 * top, z - s * along + c * across)
-            solids.append(_solid(rng, kinds.BOX, centre, (0.025, 0.5 * top, 0.025), kinds.PLAIN, wood, wood, 1.0, yaw))
-    return solids
-
-
-def _pole(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
-    radius, height = rng.uniform(0.04, 0.16), rng.uniform(1.1, 5.0)
-    colour = _pick(rng, ((60, 64, 66), (150, 150, 148), (60, 84, 66), (96, 72, 50)))
-    return [
-        _solid(
-            rng, kinds.CYLINDER, (x, 0.5 * height, z), (radius, 0.5 * height, radius), kinds.PLAIN, colour, colour, 1.0
-        )
-    ]
-
-
-def _crate(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
-    half = rng.uniform(0.15, 0.55, 3)
-    material = int(rng.choice((kinds.PLAIN, kinds.PLANKS, kinds.PICTURE, kinds.BRICKS)))
-    first, second, yaw = clothes_colour(rng), clothes_colour(rng), float(rng.uniform(0.0, np.pi))
-    return [_solid(rng, kinds.BOX, (x, half[1], z), _triple(half), material, first, second, rng.uniform(0.1, 0.4), yaw)]
-
-
-def _low_wall(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
-    height, yaw = rng.uniform(0.4, 1.2), float(rng.uniform(-0.5, 0.5) + rng.choice((0.0, np.pi / 2)))
-    material = int(rng.choice((kinds.BRICKS, kinds.PLAIN, kinds.PLANKS)))
-    tone, half = _pick(rng, WALLS), (rng.uniform(0.5, 1.6), 0.5 * height, 0.08)
-    return [_solid(rng, kinds.BOX, (x, 0.5 * height, z), half, material, tone, _pick(rng, WALLS), 0.12, yaw)]
-
-
-OUTDOOR_THINGS = (_tree, _bush, _car, _pole, _crate, _low_wall, _table)
-PROPS = (_bush, _car, _pole, _crate, _crate, _low_wall, _table, _table)
-
-
-def sample_prop(rng: np.random.Generator, x: float, z: float) -> tuple[Solid, ...]:
-    """A thing that can hide part of a person, standing on the ground at (x, z) of the world, metres."""
-    return tuple(PROPS[int(rng.integers(len(PROPS)))](rng, x, z))
-
-
-def _solid(
-    rng: np.random.Generator, shape: int, centre: Any, half: Any, material: int, first: Colour, second: Colour,
-    period_m: float, yaw: float = 0.0,
-) -> Solid:  # fmt: skip
-    seed = int(rng.integers(1 << 30))
-    return Solid(shape, _triple(centre), _triple(half), float(yaw), material, first, second, float(period_m), seed)
-
-
-def _outdoors(rng: np.random.Generator, place: str, free: float) -> list[Solid]:
-    solids: list[Solid] = []
-    buildings = {"park": 0.35, "street": 1.0, "square": 0.9, "field": 0.15}[place]
-    turn = rng.uniform(0.0, 2.0 * np.pi)
-    for k in range(10):
-        if rng.random() > buildings:
-            continue
-        angle = turn + 2.0 * np.pi * k / 10.0 + rng.normal(0.0, 0.08)
-        half = (rng.uniform(3.0, 7.0), rng.uniform(2.5, 8.0), rng.uniform(2.0, 4.0))
-        far = free + half[2] + rng.uniform(0.5, 8.0) + 2.5 * half[2] * (place == "park")
-        centre = (far * np.sin(angle), half[1], far * np.cos(angle))
-        glass = linear_from_srgb(np.asarray((60, 72, 86)) + rng.normal(0.0, 15.0, 3).clip(-40, 40))
-        material = int(rng.choice((kinds.WINDOWS, kinds.WINDOWS, kinds.WINDOWS, kinds.BRICKS)))
-        period = rng.uniform(1.3, 3.0) if material == kinds.WINDOWS else 0.2
-        solids.append(_solid(rng, kinds.BOX, centre, half, material, _pick(rng, WALLS), glass, period, angle))
-    for _ in range(int(rng.integers(6, 18))):
-        angle, far = rng.uniform(0.0, 2.0 * np.pi), free + 0.8 + rng.gamma(1.5, 5.0)
-        weights = np.asarray(
-            {"park": (6, 4, 0.3, 1, 1, 1, 1), "field": (3, 3, 1, 1, 1, 1, 0.5)}.get(place, (2, 1, 4, 3, 2, 1, 1)), float
-        )
-        thing = OUTDOOR_THINGS[int(rng.choice(len(OUTDOOR_THINGS), p=weights / weights.sum()))]
-        if thing is _car:
-            far += 2.0
-        solids.extend(thing(rng, float(far * np.sin(angle)), float(far * np.cos(angle))))
-    return solids
-
-
-def _room(rng: np.random.Generator, free: float) -> list[Solid]:
-    half_x, half_z, height = free + rng.uniform(0.2, 1.5), free + rng.uniform(0.2, 1.5), rng.uniform(2.6, 3.8)
-    paint, trim = (
-        _pick(
-            rng, ((226, 222, 212), (200, 206, 206), (206, 190, 166), (150, 164, 150), (176, 150, 140), (232, 232, 230))
-        ),
-        _pick(rng, ((240, 240, 238), (96, 70, 50))),
-    )
-    material = int(rng.choice((kinds.PLAIN, kinds.PLAIN, kinds.BRICKS, kinds.PLANKS)))
-    white = linear_from_srgb((236, 236, 232))
-    solids = [
-        _solid(
-            rng,
-            kinds.BOX,
-            (0.0, height + 0.06, 0.0),
-            (half_x + 0.2, 0.05, half_z + 0.2),
-            kinds.CHEQUER,
-            white,
-            _triple(np.asarray(white) * 0.94),
-            0.6,
-        )
-    ]
-    for side in range(4):
-        sign = 1.0 if side % 2 == 0 else -1.0
-        along_x = side < 2
-        half_long, far = (half_x, half_z) if along_x else (half_z, half_x)
-
-        def against(
-            along: float,
-            y: float,
-            long_half: float,
-            tall_half: float,
-            deep: float,
-            kind: int,
-            first: Colour,
-            second: Colour,
-            period: float,
-            shape: int = kinds.WALL,
-        ) -> Solid:
-            centre = (along, y, sign * (far - deep)) if along_x else (sign * (far - deep), y, along)  # noqa: B023
-            half = (long_half, tall_half, deep) if along_x else (deep, tall_half, long_half)  # noqa: B023
-            return _solid(rng, shape, centre, half, kind, first, second, period)
-
-        solids.append(
-            against(
-                0.0,
-                0.5 * height,
-                half_long,
-                0.5 * height,
-                0.01,
-                material,
-                paint,
-                _triple(np.asarray(paint) * 0.9),
-                0.9 if material == kinds.PLAIN else 0.15,
-            )
-        )
-        solids.append(against(0.0, 0.06, half_long, 0.06, 0.02, kinds.PLAIN, trim, trim, 1.0))
-        places = rng.permutation(np.linspace(-0.75, 0.75, 5)) * half_long
-        for along in places[: int(rng.integers(2, 6))]:
-            what = int(rng.choice(5, p=(0.2, 0.3, 0.2, 0.15, 0.15)))
-            if what == 0:
-                wood = _pick(rng, ((232, 230, 224), (120, 84, 56), (84, 60, 44)))
-                solids.append(against(along, 1.04, 0.52, 1.04, 0.03, kinds.PLAIN, trim, trim, 1.0))
-                solids.append(against(along, 1.0, 0.45, 1.0, 0.035, kinds.PLAIN, wood, wood, 0.4))
-            elif what == 1:
-                half_w, half_h = rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.5)
-                solids.append(against(along, 1.6, half_w + 0.04, half_h + 0.04, 0.025, kinds.PLAIN, trim, trim, 1.0))
-                solids.append(
-                    against(
-                        along,
-                        1.6,
-                        half_w,
-                        half_h,
-                        0.03,
-                        kinds.PICTURE,
-                        clothes_colour(rng),
-                        clothes_colour(rng),
-                        rng.uniform(0.1, 0.4),
-                    )
-                )
-            elif what == 2:
-                sky = linear_from_srgb((226, 236, 246))
-                solids.append(against(along, 1.6, 0.66, 0.66, 0.02, kinds.PLAIN, trim, trim, 1.0))
-                solids.append(
-                    against(along, 1.6, 0.6, 0.6, 0.025, kinds.WINDOWS, white, _triple(np.asarray(sky) * 1.5), 1.2)
-                )
-            elif what == 3:
-                wood = _pick(rng, GROUNDS[kinds.PLANKS])
-                tall, deep = rng.uniform(0.35, 1.0), rng.uniform(0.15, 0.3)
-                solids.append(
-                    against(along, tall, rng.uniform(0.3, 0.8), tall, deep, kinds.PLANKS, wood, wood, 0.4, kinds.BOX)
-                )
-            else:
-                cloth = clothes_colour(rng)
-                solids.append(against(along, 0.22, 0.8, 0.22, 0.4, kinds.PLAIN, cloth, cloth, 0.3, kinds.BOX))
-                solids.append(against(along, 0.45, 0.8, 0.45, 0.12, kinds.PLAIN, cloth, cloth, 0.3, kinds.BOX))
-    return solids
-
-
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _draw_sky_and_ground(
     rotation: Any, origin: Any, intrinsics: Any, material: int, colour: Any, second: Any, period: float,
-    sky_top: Any, sky_base: Any, cloudiness: float, to_sun: Any, sun: Any, sky: Any, seed: int, rgb: Any, depth: Any,
+    sky_top: Any, sky_base: Any, cloudiness: float, to_sun: Any, sun: Any, sky: Any,
+    skyline: float, rough: float, far: Any, seed: int, rgb: Any, depth: Any,
 ) -> None:  # fmt: skip
     height, width = depth.shape
     fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
@@ -421,9 +179,11 @@ def _draw_sky_and_ground(
             length = np.sqrt(dx * dx + dy * dy + dz * dz)
             haze = 0.0
             red, green, blue = 0.0, 0.0, 0.0
-            on_ground = dy < 0.0 and origin[1] > 0.0 and -origin[1] / dy < 150.0
+            t = -origin[1] / dy if dy < 0.0 and origin[1] > 0.0 else 1e30
+            on_ground = t < 150.0
+            if min(t, 1e30) >= depth[y, x] and (on_ground or depth[y, x] < 1e30):
+                continue
             if on_ground:
-                t = -origin[1] / dy
                 depth[y, x] = t
                 # A pixel's length on the ground along the ray grows with the slant.
                 footprint = t / fx * min(length / -dy, 6.0)
@@ -435,6 +195,12 @@ def _draw_sky_and_ground(
                 haze = min(t * length / 150.0, 1.0)
             if not on_ground or haze > 0.0:
                 up = max(dy / length, 0.0)
+                # A far skyline, of the azimuth alone: hills, woods or roofs.
+                level = np.sqrt(dx * dx + dz * dz) + 1e-9
+                ax, az = dx / level, dz / level
+                line = skyline * (
+                    0.3 + noise2(2.0 * ax, 2.0 * az, seed + 7) + rough * noise2(40.0 * ax, 40.0 * az, seed + 8)
+                )
                 rise = np.sqrt(up)
                 r = sky_base[0] * (1.0 - rise) + sky_top[0] * rise
                 g = sky_base[1] * (1.0 - rise) + sky_top[1] * rise
@@ -448,6 +214,13 @@ def _draw_sky_and_ground(
                     )
                     cover = min(max(3.0 * (cloud - 1.0 + cloudiness), 0.0), 1.0) * min(up * 8.0, 1.0)
                     r, g, b = r + (0.85 - r) * cover, g + (0.86 - g) * cover, b + (0.88 - b) * cover
+                if up * length < line * level:
+                    dim = 0.75 + 0.4 * noise2(60.0 * ax, 60.0 * az, seed + 9)
+                    r, g, b = (
+                        0.35 * r + 0.65 * far[0] * dim,
+                        0.35 * g + 0.65 * far[1] * dim,
+                        0.35 * b + 0.65 * far[2] * dim,
+                    )
                 if on_ground:
                     red, green, blue = red + (r - red) * haze, green + (g - green) * haze, blue + (b - blue) * haze
                 else:

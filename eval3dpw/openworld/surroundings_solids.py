@@ -61,7 +61,7 @@ def pack(solids: tuple[Solid, ...]) -> Float[np.ndarray, "n 18"]:
     return np.asarray(rows, dtype=np.float64).reshape(len(rows), 18)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def material_colour(
     kind: int, u: float, v: float, footprint: float, first: Any, second: Any, period: float, seed: int
 ) -> Any:
@@ -74,7 +74,7 @@ def material_colour(
         mix = 0.65 * noise2(u / (6.0 * period), v / (6.0 * period), seed)
         dark = 0.8 + fine * (0.5 * noise2(u / (0.25 * period), v / (0.25 * period), seed + 1) - 0.25)
         dark += 0.3 * (noise2(u / (1.5 * period), v / (1.5 * period), seed + 2) - 0.3)
-    elif kind == PAVING or kind == BRICKS or kind == CHEQUER:
+    elif kind in (PAVING, BRICKS, CHEQUER):
         width = 2.2 * period if kind == BRICKS else period
         row = int(np.floor(v / period))
         across = u / width + (0.5 * (row % 2) if kind == BRICKS else 0.0)
@@ -88,7 +88,7 @@ def material_colour(
         if joint < 0.03 * period + 0.002:
             dark = 1.0 - 0.4 * fine
         dark *= 0.85 + 0.3 * noise2(u * 1.3, v * 1.3, seed)
-    elif kind == ASPHALT or kind == SAND:
+    elif kind in (ASPHALT, SAND):
         dark = 0.8 + 0.35 * noise2(u / (8.0 * period), v / (8.0 * period), seed)
         dark += fine * 0.22 * (noise2(u / (0.15 * period), v / (0.15 * period), seed + 1) - 0.5)
         mix = 0.4 * noise2(u / (2.0 * period), v / (2.0 * period), seed + 3)
@@ -121,10 +121,8 @@ def material_colour(
         other = noise2(u / period, v / period, seed + 5)
         mix = 1.0 if rough > 0.5 else 0.15
         dark = 0.5 + 0.9 * other
-    elif kind == CAR:
-        # v is the height above the car's middle: glass above, body below.
-        if v > 0.12 * period and abs(u) < 0.9 * period:
-            mix = 1.0
+    elif kind == CAR and v > -0.2 * period:
+        mix = 1.0  # glass above the belt line
     dark = max(dark, 0.05)
     return (
         (first[0] * (1.0 - mix) + second[0] * mix) * dark,
@@ -133,7 +131,7 @@ def material_colour(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_solids(
     rows: Any,
     rotation: Any,
@@ -191,13 +189,17 @@ def draw_solids(
             x0, y0, x1, y1 = 0.0, 0.0, width - 1.0, height - 1.0
         column0, column1 = int(max(np.floor(x0), 0.0)), int(min(np.ceil(x1), width - 1.0))
         row0, row1 = int(max(np.floor(y0), 0.0)), int(min(np.ceil(y1), height - 1.0))
+        # In the solid's frame the ray through (x, y) is left(y) + x * step.
+        wx, wy, wz = rotation[0, 0] / fx, rotation[0, 1] / fx, rotation[0, 2] / fx
+        step_x, step_y, step_z = c * wx - s * wz, wy, s * wx + c * wz
         for yy in range(row0, row1 + 1):
+            rx, ry = -cx / fx, (yy - cy) / fy
+            wx = rotation[0, 0] * rx + rotation[1, 0] * ry + rotation[2, 0]
+            wy = rotation[0, 1] * rx + rotation[1, 1] * ry + rotation[2, 1]
+            wz = rotation[0, 2] * rx + rotation[1, 2] * ry + rotation[2, 2]
+            left_x, left_y, left_z = c * wx - s * wz, wy, s * wx + c * wz
             for xx in range(column0, column1 + 1):
-                rx, ry = (xx - cx) / fx, (yy - cy) / fy
-                wx = rotation[0, 0] * rx + rotation[1, 0] * ry + rotation[2, 0]
-                wy = rotation[0, 1] * rx + rotation[1, 1] * ry + rotation[2, 1]
-                wz = rotation[0, 2] * rx + rotation[1, 2] * ry + rotation[2, 2]
-                dx, dy, dz = c * wx - s * wz, wy, s * wx + c * wz
+                dx, dy, dz = left_x + xx * step_x, left_y + xx * step_y, left_z + xx * step_z
                 t, nx, ny, nz = -1.0, 0.0, 0.0, 0.0
                 if shape == ELLIPSOID:
                     ax, ay, az, bx, by, bz = dx / hx, dy / hy, dz / hz, ox / hx, oy / hy, oz / hz
@@ -231,29 +233,23 @@ def draw_solids(
                     else:
                         nx, nz = (ox + t * dx) / (hx * hx), (oz + t * dz) / (hz * hz)
                 else:
-                    near_t, far_t = -1e30, 1e30
-                    for axis in range(3):
-                        d = dx if axis == 0 else (dy if axis == 1 else dz)
-                        o = ox if axis == 0 else (oy if axis == 1 else oz)
-                        h = hx if axis == 0 else (hy if axis == 1 else hz)
-                        d = d if abs(d) > 1e-12 else 1e-12
-                        t0, t1 = (-h - o) / d, (h - o) / d
-                        if t0 > t1:
-                            t0, t1 = t1, t0
-                        if t0 > near_t:
-                            near_t = t0
-                            nx, ny, nz = 0.0, 0.0, 0.0
-                            sign = -1.0 if d > 0.0 else 1.0
-                            if axis == 0:
-                                nx = sign
-                            elif axis == 1:
-                                ny = sign
-                            else:
-                                nz = sign
-                        far_t = min(far_t, t1)
-                    if near_t > far_t:
+                    # Slabs; a direction along a slab divides by nearly nothing and stays outside or inside it.
+                    tx, ty, tz = 1.0 / (dx + 1e-12), 1.0 / (dy + 1e-12), 1.0 / (dz + 1e-12)
+                    x_in, y_in, z_in = -ox * tx - abs(hx * tx), -oy * ty - abs(hy * ty), -oz * tz - abs(hz * tz)
+                    x_out, y_out, z_out = (
+                        x_in + 2.0 * abs(hx * tx),
+                        y_in + 2.0 * abs(hy * ty),
+                        z_in + 2.0 * abs(hz * tz),
+                    )
+                    t = max(x_in, y_in, z_in)
+                    if t > min(x_out, y_out, z_out):
                         continue
-                    t = near_t
+                    if t == x_in:
+                        nx = -np.sign(dx)
+                    elif t == y_in:
+                        ny = -np.sign(dy)
+                    else:
+                        nz = -np.sign(dz)
                 if t < 0.1 or t >= depth[yy, xx]:
                     continue
                 lx, ly, lz = ox + t * dx, oy + t * dy, oz + t * dz
