@@ -1,0 +1,123 @@
+"""Weightings: order, normalisation, the inverse of equation 12, and keypoints without say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fitting.weightings import (
+    WEIGHTINGS,
+    KeypointEvidence,
+    WeightingConfig,
+    keypoint_weights,
+    mean_weight,
+    oks_falloff,
+    precision_from_confidence,
+)
+from pose2d.errors import InputError
+from pose2d.skeletons import COCO17, MPII16
+
+
+def evidence(seed: int = 0, persons: int = 6) -> KeypointEvidence:
+    rng = np.random.default_rng(seed)
+    scores = {
+        name: rng.uniform(0.05, 0.95, (persons, 17)) for name in ("raw_score", "confidence", "rescored", "oracle")
+    }
+    return KeypointEvidence(
+        **scores, visibility=rng.uniform(0.2, 1, (persons, 17)), falloff=rng.uniform(5, 30, (persons, 17))
+    )
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_mean_is_one_over_detected_keypoints(weighting: str, power: float) -> None:
+    known = evidence()
+    known.raw_score[:, :3] = 0
+    weights = keypoint_weights(weighting, known, WeightingConfig(power=power))
+    assert (weights[:, :3] == 0).all()
+    np.testing.assert_allclose(weights[:, 3:].mean(1), 1)
+
+
+@pytest.mark.parametrize("weighting", sorted(set(WEIGHTINGS) - {"uniform"}))
+def test_a_higher_score_never_gets_less_weight(weighting: str) -> None:
+    field = {"raw": "raw_score", "precision": "confidence", "ccnet": "confidence"}.get(weighting, weighting)
+    score = np.linspace(0.01, 1, 17)[None]
+    known = KeypointEvidence(
+        **({"raw_score": np.ones((1, 17))} | {field: score}),
+        visibility=np.ones((1, 17)),
+        falloff=np.full((1, 17), 12.0),
+    )
+    weights = keypoint_weights(weighting, known)[0]
+    assert (np.diff(weights) > 0).all()
+
+
+def test_uniform_is_one() -> None:
+    np.testing.assert_array_equal(keypoint_weights("uniform", evidence()), np.ones((6, 17)))
+
+
+@given(
+    arrays(float, (1, 17), elements=st.floats(0.1, 200)),
+    arrays(float, (1, 17), elements=st.floats(1, 60)),
+    st.floats(0.5, 8),
+)
+def test_precision_inverts_equation_12(sigma: np.ndarray, falloff: np.ndarray, floor: float) -> None:
+    confidence = falloff**2 / (falloff**2 + sigma**2)
+    np.testing.assert_allclose(
+        precision_from_confidence(confidence, falloff, floor), 1 / (sigma**2 + floor**2), rtol=1e-6
+    )
+
+
+def test_precision_at_the_ends() -> None:
+    falloff = np.full((1, 3), 10.0)
+    weights = precision_from_confidence(np.array([[0.0, 1.0, 1.7]]), falloff, 4.0)
+    np.testing.assert_allclose(weights, [[0, 1 / 16, 1 / 16]])
+
+
+def test_visibility_multiplies_calibrated_weightings_only() -> None:
+    known = evidence()
+    ignore = WeightingConfig(visibility="ignore", normalise="none")
+    multiply = WeightingConfig(visibility="multiply", normalise="none")
+    for weighting in WEIGHTINGS:
+        ratio = keypoint_weights(weighting, known, multiply) / keypoint_weights(weighting, known, ignore)
+        expected = known.visibility if weighting in ("ccnet", "precision") else np.ones((6, 17))
+        np.testing.assert_allclose(ratio, expected)
+
+
+def test_fixed_normalisation_keeps_what_persons_differ_by() -> None:
+    known = evidence()
+    mean = mean_weight("ccnet", known, WeightingConfig())
+    weights = keypoint_weights("ccnet", known, WeightingConfig(normalise="fixed", mean_weight=mean))
+    assert weights.mean() == pytest.approx(1)
+    assert np.ptp(weights.mean(1)) > 0.05
+
+
+def test_no_number_no_weight() -> None:
+    known = evidence()
+    known.confidence[0, 0] = np.nan
+    known.raw_score[1] = 0
+    weights = keypoint_weights("ccnet", known)
+    assert weights[0, 0] == 0
+    assert (weights[1] == 0).all()
+    assert np.isfinite(weights).all()
+
+
+def test_falloff_is_that_of_the_oks() -> None:
+    """sqrt(area) 2 sigma of pycocotools, in units of the 256-pixel box."""
+    falloff = oks_falloff(COCO17, np.array([[0.0, 0.0, 50.0, 200.0]]), np.array([200.0]), area_fraction=0.5)
+    assert falloff[0, COCO17.index("left_hip")] == pytest.approx(np.sqrt(5000) * 2 * 0.107 * 256 / 200)
+    assert (oks_falloff(COCO17, np.zeros((1, 4)), np.zeros(1)) == 0).all()
+
+
+def test_what_is_missing_is_named() -> None:
+    bare = KeypointEvidence(raw_score=np.ones((2, 17)))
+    with pytest.raises(InputError, match="'ccnet' needs confidence"):
+        keypoint_weights("ccnet", bare)
+    with pytest.raises(InputError, match="unknown weighting 'best'; known are uniform, raw"):
+        keypoint_weights("best", bare)
+    with pytest.raises(InputError, match="no OKS sigmas are published for skeleton mpii16"):
+        oks_falloff(MPII16, np.ones((1, 4)), np.ones(1))
+    with pytest.raises(InputError, match="has no mean"):
+        mean_weight("raw", KeypointEvidence(raw_score=np.zeros((2, 17))), WeightingConfig())
