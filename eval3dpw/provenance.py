@@ -1,0 +1,43 @@
+"""What a run records about itself beside its results: configuration, versions and hashes of its inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pose2d.storage import sha256
+
+_PACKAGES = ("calibrated-pose", "numpy", "opencv-python-headless", "roma", "scipy", "smplx", "torch")
+
+
+def configuration(command: Any) -> dict[str, Any]:
+    """A command's dataclass as JSON, paths as text."""
+    return _plain(dataclasses.asdict(command))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this project and the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def input_hashes(paths: Iterable[str | Path]) -> dict[str, str]:
+    """SHA-256 of every file, by path. Images are not among them: they are many, and named by their sequence file."""
+    return {str(path): sha256(path) for path in sorted({Path(path) for path in paths})}
