@@ -12,7 +12,7 @@ import math
 import mmap
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
@@ -409,3 +409,44 @@ def _boxes(boxes: list[list[float] | None], indices: Sequence[int], where: str, 
         if box is None or len(box) != 4:
             raise InputError(f"{where} {index}, field bbox: {'it is missing' if box is None else box} (x, y, w, h)")
     return np.array(boxes, dtype=float).reshape(-1, 4)
+
+
+def part_of_truth(truth: KeypointTruth, part: str) -> KeypointTruth:
+    """One of WholeBody's parts: its keypoints and sigmas; a person is ignored for a part with no labelled keypoint."""
+    where = dict(truth.skeleton.parts)[part]
+    visibility = np.ascontiguousarray(truth.visibility[:, where])
+    sigmas = truth.skeleton.oks_sigmas
+    return replace(
+        truth,
+        skeleton=Skeleton(part, truth.skeleton.keypoints[where], oks_sigmas=None if sigmas is None else sigmas[where]),
+        xy_px=np.ascontiguousarray(truth.xy_px[:, where]),
+        visibility=visibility,
+        ignored=truth.crowd | ~(visibility > 0).any(axis=1),
+    )
+
+
+def part_of_detections(
+    detections: KeypointDetections, truth: KeypointTruth, part: str
+) -> tuple[KeypointDetections, Int[np.ndarray, " n"]]:
+    """The same part of the detections, ranked by its own score; those whose part scores are all <= 0 are dropped.
+
+    Args:
+        truth: of the whole body, whose skeleton says which keypoints make the part.
+
+    Returns:
+        The part's detections, and their numbers among the whole ones.
+    """
+    where = dict(truth.skeleton.parts)[part]
+    present = np.flatnonzero((detections.raw_score[:, where] > 0).any(axis=1))
+    of_part = KeypointDetections(
+        name=detections.name,
+        image=detections.image[present],
+        xy_px=np.ascontiguousarray(detections.xy_px[present, where]),
+        raw_score=np.ascontiguousarray(detections.raw_score[present, where]),
+        score=detections.part_scores[part][present],
+        area=detections.area[present],
+        centres=None if detections.centres is None else detections.centres[present],
+        part_scores={},
+        entries=detections.entries[present],
+    )
+    return of_part, present
