@@ -227,9 +227,7 @@ def shade(
     stand within `occlusion_radius_px` of the pixel.
     """
     rgb = np.zeros((*depth.shape, 3), dtype=np.float32)
-    shade_pixels(
-        depth, face, barycentric, np.ascontiguousarray(faces, dtype=np.int32),
-        np.asarray(vertices_camera, dtype=np.float64), np.asarray(normals, dtype=np.float64), np.asarray(template, dtype=np.float64), appearance, light,
-        float(occlusion_radius_px), rgb,
-    )  # fmt: skip
+    body = (np.asarray(values, dtype=np.float64) for values in (vertices_camera, normals, template))
+    corners = np.ascontiguousarray(faces, dtype=np.int32)
+    shade_pixels(depth, face, barycentric, corners, *body, appearance, light, float(occlusion_radius_px), rgb)
     return rgb

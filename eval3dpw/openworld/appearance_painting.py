@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 from numba import njit
@@ -21,6 +21,7 @@ NO_EYEWEAR, GLASSES, SUNGLASSES = 0, 1, 2
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _is_hair(x: float, y: float, z: float, a: Any) -> bool:
     """Whether a point of the template's head or neck lies under hair, a cap or a woollen hat."""
     if abs(x) > 0.12 or y < 0.08:
@@ -42,6 +43,7 @@ def _is_hair(x: float, y: float, z: float, a: Any) -> bool:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _pattern(kind: int, across: float, along: float, period: float) -> bool:
     """Whether the second colour of a pattern shows, for a place given across and along the cloth."""
     if kind == HOOPS:
@@ -57,6 +59,7 @@ def _pattern(kind: int, across: float, along: float, period: float) -> bool:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _digit(number: int, u: float, v: float) -> bool:
     """A seven-segment figure in the unit square, u to the reader's right and v up."""
     lit = (0b1110111, 0b0010010, 0b1011101, 0b1011011, 0b0111010, 0b1101011, 0b1101111, 0b1010010, 0b1111111, 0b1111011)
@@ -76,6 +79,7 @@ def _digit(number: int, u: float, v: float) -> bool:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _head_colour(x: float, y: float, z: float, a: Any) -> Colour:
     side = abs(x)
     if _is_hair(x, y, z, a):
@@ -123,6 +127,7 @@ def _head_colour(x: float, y: float, z: float, a: Any) -> Colour:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _top_covers(x: float, y: float, z: float, a: Any) -> bool:
     side = abs(x)
     if side > a.sleeve_end or y < a.hem:
@@ -137,6 +142,7 @@ def _top_covers(x: float, y: float, z: float, a: Any) -> bool:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _top_colour(x: float, y: float, z: float, a: Any) -> Colour:
     side = abs(x)
     arm = side > 0.19 and y > 0.09
@@ -180,6 +186,7 @@ def _top_colour(x: float, y: float, z: float, a: Any) -> Colour:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _colour(x: float, y: float, z: float, a: Any) -> Colour:
     """Albedo of a point of the template."""
     side = abs(x)
@@ -222,6 +229,7 @@ def _colour(x: float, y: float, z: float, a: Any) -> Colour:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def dress_vertices(vertices: Any, normals: Any, template: Any, a: Any) -> Any:
     """Vertices (v, 3) moved along their normals by the thickness of what covers them; `a` is an `Appearance`."""
     moved = vertices.copy()
@@ -248,6 +256,7 @@ def dress_vertices(vertices: Any, normals: Any, template: Any, a: Any) -> Any:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def shade_pixels(
     depth: Any, face: Any, barycentric: Any, faces: Any, vertices: Any, normals: Any, template: Any,
     a: Any, light: Any, radius: float, rgb: Any,

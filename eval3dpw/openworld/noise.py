@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 from numba import njit
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def hash01(x: int, y: int, z: int, seed: int) -> float:
     """A number in [0, 1) that looks random, from three integers and a seed."""
     h = np.uint32(x) * np.uint32(0x8DA6B343)
@@ -36,6 +37,7 @@ LATTICE = _lattice()
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def noise2(x: float, y: float, seed: int) -> float:
     """Smooth value noise in [0, 1] on a lattice of spacing 1, which repeats after 128; the seed shifts it."""
     fx, fy = np.floor(x), np.floor(y)
@@ -49,6 +51,7 @@ def noise2(x: float, y: float, seed: int) -> float:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def noise3(x: float, y: float, z: float, seed: int) -> float:
     """`noise2` in three dimensions: each layer of the lattice is the plane's, shifted."""
     fz = np.floor(z)

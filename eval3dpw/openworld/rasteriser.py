@@ -3,12 +3,14 @@
 Vertices are in OpenCV camera coordinates (+x right, +y down, +z forward), metres; pixel (0, 0)'s centre is at
 coordinate (0.0, 0.0). A pixel belongs to a face when its centre lies inside the projected triangle. Faces are drawn
 from both sides, so an open mesh works too; a face with a corner nearer than `near_m` is dropped, not clipped.
+
+Compiled functions carry `no_type_check`: a run-time type checker would hand the compiler its wrapper.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float, Int32, Integer
@@ -79,6 +81,7 @@ def bounding_window(
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _project(vertices: Any, intrinsics: Any, near_m: float) -> Any:
     """(v, 3): pixel x, pixel y and 1 / z; the last is 0 for a vertex nearer than the near plane."""
     projected = np.zeros((vertices.shape[0], 3))
@@ -93,6 +96,7 @@ def _project(vertices: Any, intrinsics: Any, near_m: float) -> Any:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _fill(projected: Any, faces: Any, depth: Any, face: Any, barycentric: Any) -> None:
     height, width = depth.shape
     for f in range(faces.shape[0]):
@@ -132,6 +136,7 @@ def _fill(projected: Any, faces: Any, depth: Any, face: Any, barycentric: Any) -
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _vertex_normals(vertices: Any, faces: Any) -> Any:
     normals = np.zeros_like(vertices)
     for f in range(faces.shape[0]):

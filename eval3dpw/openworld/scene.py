@@ -7,8 +7,9 @@ Everything random comes from the generator that is passed; the same seed gives t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import cv2
 import numpy as np
@@ -82,7 +83,7 @@ class RenderedScene:
 
 
 def render_scene(
-    people: list[Person],
+    people: Sequence[Person],
     surroundings: Surroundings,
     props: tuple[Solid, ...],
     intrinsics: Float[np.ndarray, "3 3"],
@@ -178,7 +179,7 @@ def degrade(
     return _expose(image, gain, curve, noise, degradation.noise)
 
 
-def supersampled_intrinsics(intrinsics: Float[np.ndarray, "3 3"], supersample: float) -> Float[np.ndarray, "3 3"]:
+def supersampled_intrinsics(intrinsics: Float[np.ndarray, "3 3"], supersample: float | int) -> Float[np.ndarray, "3 3"]:
     """Intrinsics of the picture with `supersample` times as many pixels each way; pixels' corners coincide."""
     shift = 0.5 * (supersample - 1)
     scale = np.asarray(((supersample, 0.0, shift), (0.0, supersample, shift), (0.0, 0.0, 1.0)))
@@ -259,6 +260,7 @@ def _motion_kernel(length_px: float, angle: float) -> Any:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _merge(depth: Any, face: Any, colour: Any, index: int, all_depth: Any, owner: Any, rgb: Any) -> None:
     for y in range(depth.shape[0]):
         for x in range(depth.shape[1]):
@@ -270,6 +272,7 @@ def _merge(depth: Any, face: Any, colour: Any, index: int, all_depth: Any, owner
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _resolve(fine_depth: Any, owner: Any, fine_rgb: Any, prop_depth: Any, rgb: Any, s: int, count: int) -> Any:
     """Average people's samples over the background `rgb` (in place); index and depth per pixel, areas per person."""
     height, width = prop_depth.shape
@@ -314,6 +317,7 @@ def _resolve(fine_depth: Any, owner: Any, fine_rgb: Any, prop_depth: Any, rgb: A
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _expose(image: Any, gain: Any, curve: Any, noise: Any, level: float) -> Any:
     height, width = image.shape[:2]
     shown = np.empty((height, width, 3), dtype=np.uint8)

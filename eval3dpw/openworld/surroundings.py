@@ -7,7 +7,7 @@ The world has y up and its ground at y = 0, metres; people are meant to be withi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float
@@ -163,6 +163,7 @@ def _near_first(rows: Any, origin: Any) -> Any:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def _draw_sky_and_ground(
     rotation: Any, origin: Any, intrinsics: Any, material: int, colour: Any, second: Any, period: float,
     sky_top: Any, sky_base: Any, cloudiness: float, to_sun: Any, sun: Any, sky: Any,

@@ -7,7 +7,7 @@ Surface colours are functions of the place on the solid, so a moving camera sees
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float
@@ -62,6 +62,7 @@ def pack(solids: tuple[Solid, ...]) -> Float[np.ndarray, "n 18"]:
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def material_colour(
     kind: int, u: float, v: float, footprint: float, first: Any, second: Any, period: float, seed: int
 ) -> Any:
@@ -132,6 +133,7 @@ def material_colour(
 
 
 @njit(cache=True, error_model="numpy")
+@no_type_check
 def draw_solids(
     rows: Any,
     rotation: Any,
