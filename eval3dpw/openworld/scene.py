@@ -69,8 +69,8 @@ class Degradation:
 class RenderedScene:
     """A rendered picture and its exact labels.
 
-    rgb: (h, w, 3) display colours. person_index: (h, w) the person who covers most of the pixel, where people cover at
-    least half of it; -1 elsewhere. depth: (h, w) z in metres of people and props, inf where only surroundings are seen
+    rgb: (h, w, 3) display colours. person_index: (h, w) the person who covers most of the pixel (the nearer of two
+    who cover as much), where people cover at least half of it; -1 elsewhere. depth: (h, w) z in metres of people and props, inf where only surroundings are seen
     (surroundings never hide anybody). visible_area_px, full_area_px: (n,) each person's area inside the frame as seen
     and as it were with nothing in front, in pixels, counted over all samples.
     """
@@ -304,15 +304,20 @@ def _resolve(fine_depth: Any, owner: Any, fine_rgb: Any, prop_depth: Any, rgb: A
             for channel in range(3):
                 rgb[y, x, channel] = rgb[y, x, channel] * (1.0 - share) + total[channel] / (s * s)
             if 2 * covered >= s * s:
-                best = 0
-                for who in range(1, count):
-                    if votes[who] > votes[best]:
-                        best = who
+                # The person with most samples, the nearer one where two have as many.
+                best, nearest = -1, np.inf
+                for who in range(count):
+                    if votes[who] == 0 or (best >= 0 and votes[who] < votes[best]):
+                        continue
+                    z = np.inf
+                    for j in range(s):
+                        for i in range(s):
+                            if owner[y * s + j, x * s + i] == who:
+                                z = min(z, fine_depth[y * s + j, x * s + i])
+                    if best < 0 or votes[who] > votes[best] or z < nearest:
+                        best, nearest = who, z
                 index[y, x] = best
-                for j in range(s):
-                    for i in range(s):
-                        if owner[y * s + j, x * s + i] == best and fine_depth[y * s + j, x * s + i] < depth[y, x]:
-                            depth[y, x] = fine_depth[y * s + j, x * s + i]
+                depth[y, x] = min(depth[y, x], nearest)
     return index, depth, area / (s * s)
 
 
