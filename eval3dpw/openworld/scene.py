@@ -70,9 +70,9 @@ class RenderedScene:
     """A rendered picture and its exact labels.
 
     rgb: (h, w, 3) display colours. person_index: (h, w) the person who covers most of the pixel (the nearer of two
-    who cover as much), where people cover at least half of it; -1 elsewhere. depth: (h, w) z in metres of people and props, inf where only surroundings are seen
-    (surroundings never hide anybody). visible_area_px, full_area_px: (n,) each person's area inside the frame as seen
-    and as it were with nothing in front, in pixels, counted over all samples.
+    who cover as much), where people cover at least half of it; -1 elsewhere. depth: (h, w) z in metres of people and
+    props, inf where only surroundings are seen (surroundings never hide anybody). visible_area_px, full_area_px: (n,)
+    each person's area inside the frame as seen and as it were with nothing in front, in pixels, over all samples.
     """
 
     rgb: UInt8[np.ndarray, "h w 3"]

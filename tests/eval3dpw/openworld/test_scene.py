@@ -77,7 +77,9 @@ def test_a_wall_in_front_hides_and_the_nearer_person_wins(template: np.ndarray, 
     near, far = standing(template, faces, z=0.8), standing(template, faces, x=0.15, seed=8)
     both = render_scene([far, near], place(), (), INTRINSICS, camera(), SIZE_HW, np.random.default_rng(0))
     alone = render_scene([near], place(), (), INTRINSICS, camera(), SIZE_HW, np.random.default_rng(0))
-    np.testing.assert_array_equal(both.person_index == 1, alone.person_index == 0)
+    # Where two bodies share a pixel on the outline it may be the nearer one's, though alone it would be the place's.
+    outline = ndimage.binary_dilation(alone.person_index == 0) & (alone.person_index == -1)
+    np.testing.assert_array_equal((both.person_index == 1)[~outline], (alone.person_index == 0)[~outline])
     assert both.visible_area_px[0] < both.full_area_px[0]
     assert both.visible_area_px[1] == both.full_area_px[1]
 
