@@ -66,13 +66,12 @@ class Problem:
         corrective: part of the pose corrective that the fixed joints make.
         betas: beta_c, centre of the shape prior.
         translation: t0, metres.
-        std: standard deviation of each unknown.
+        std: standard deviation of each unknown: radians, betas, metres.
     """
 
     body: ReducedBody
     hinges: Hinges
     constants: Constants
-    std: Float[Tensor, "P"]
     xy: Float[Tensor, "n 2 K"]
     weights: Float[Tensor, "n K"]
     focal: Float[Tensor, "n 2"]
@@ -81,13 +80,14 @@ class Problem:
     corrective: Float[Tensor, "n S 3"]
     betas: Float[Tensor, "n 10"]
     translation: Float[Tensor, "n 3"]
+    std: Float[Tensor, "n P"]
 
     def __len__(self) -> int:
         return len(self.xy)
 
     def select(self, frames: Int[Tensor, "m"] | Bool[Tensor, "n"] | slice) -> Problem:
         """Some of the frames."""
-        names = ("xy", "weights", "focal", "centre", "rotations", "corrective", "betas", "translation")
+        names = ("xy", "weights", "focal", "centre", "rotations", "corrective", "betas", "translation", "std")
         return replace(self, **{name: getattr(self, name)[frames] for name in names})
 
     def to(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> Problem:
@@ -234,7 +234,7 @@ def linearise(problem: Problem, z: Float[Tensor, "n P"]) -> Linearisation:
         ) * hinge_scale
     return Linearisation(
         value=_total(problem, z, data, bends),
-        jacobian=torch.cat([image_rows, hinge_rows], 1) * problem.std,
+        jacobian=torch.cat([image_rows, hinge_rows], 1) * problem.std[:, None],
         residual=torch.cat([(root_weight[:, None] * error).flatten(1), bends * hinge_scale], 1),
     )
 

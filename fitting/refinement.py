@@ -17,7 +17,7 @@ from fitting.priors import hinges, joint_std_rad
 from fitting.reduced_body import ReducedBody, reduce_body
 from fitting.residuals import scaled_focal
 from fitting.solvers import SOLVERS, Reason, Solution, SolverSettings
-from fitting.stages import FITTABLE, refusals, translation_stage
+from fitting.stages import FITTABLE, FirstStage, refusals, translation_stage
 from fitting.weightings import BOX_PX
 from pose2d.errors import InputError
 from pose2d.skeletons import Skeleton
@@ -36,10 +36,13 @@ class RefinementConfig:
         rotation_std_scale: factor on the table of joint standard deviations (`fitting.priors.JOINT_STD_RAD`).
         beta_std: standard deviation of the shape around the initial one.
         mean_shape_pull: strength of the pull to the mean shape, relative to that to the initial shape.
-        translation_std_m: standard deviation of the translation around the first stage's, metres (x, y, z).
+        translation_std: standard deviation of the translation (x, y, z) as fractions of the depth.
         hinge_std_rad: forbidden bend of a knee or elbow that costs 1.
-        translation_iterations: rounds of the first stage, which only moves the body; 0 leaves it out.
-        first_stage_std_m: how far the first stage may move the body, metres (x, y, z).
+        first_stage_above: mean weighted reprojection error of the initial prediction, in pixels of the 256-pixel box,
+            above which a first stage moves the body before its pose is touched. The solver moves it anyway; the stage
+            is for predictions whose camera is far off, and harms good ones, whose pose error it turns into depth.
+        first_stage_std: how far the first stage may move the body, as fractions of the depth (x, y, z).
+        first_stage_iterations: its rounds.
         max_iterations, tolerance, initial_damping: of the solver (`fitting.solvers.SolverSettings`).
         max_beta: a shape beyond this many standard deviations is an error, not a body.
         solver: "torch" (any device) or "compiled" (CPU).
@@ -48,16 +51,17 @@ class RefinementConfig:
     """
 
     prior_strength: float = 2.0
-    pixel_scale: float = 6.0
+    pixel_scale: float = 5.0
     kernel_knee: float = 5.0
     kernel_on: KernelOn = "weighted"
     rotation_std_scale: float = 1.0
     beta_std: float = 1.0
     mean_shape_pull: float = 0.25
-    translation_std_m: tuple[float, float, float] = (0.1, 0.1, 0.3)
+    translation_std: tuple[float, float, float] = (0.02, 0.02, 0.06)
     hinge_std_rad: float = 0.1
-    translation_iterations: int = 5
-    first_stage_std_m: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    first_stage_above: float = 30.0
+    first_stage_std: tuple[float, float, float] = (0.2, 0.2, 0.2)
+    first_stage_iterations: int = 5
     max_iterations: int = 50
     tolerance: float = 1e-4
     initial_damping: float = 0.01
@@ -69,6 +73,17 @@ class RefinementConfig:
     def constants(self) -> Constants:
         """The objective's part."""
         return Constants(self.prior_strength, self.pixel_scale, self.kernel_knee, self.kernel_on, self.hinge_std_rad)
+
+    def first_stage(self) -> FirstStage:
+        """The first stage's part."""
+        return FirstStage(
+            self.first_stage_above,
+            self.first_stage_std,
+            self.first_stage_iterations,
+            self.pixel_scale,
+            self.kernel_knee,
+            self.prior_strength,
+        )
 
     def solver_settings(self) -> SolverSettings:
         """The solver's part."""
@@ -175,16 +190,7 @@ def prepare(
     at_origin = reduced.keypoint_positions(rotations, betas, torch.zeros_like(translation))
     pixels_per_unit = size / BOX_PX
     start, in_front = translation_stage(
-        at_origin,
-        xy,
-        weight,
-        camera,
-        translation,
-        config.pixel_scale * pixels_per_unit,
-        config.kernel_knee,
-        config.prior_strength,
-        config.first_stage_std_m,
-        config.translation_iterations,
+        at_origin, xy, weight, camera, translation, pixels_per_unit, config.first_stage()
     )
     refused[frames[~in_front]] = int(Reason.BEHIND_CAMERA)
     focal, centre = scaled_focal(camera, pixels_per_unit)
@@ -195,7 +201,6 @@ def prepare(
         body=reduced,
         hinges=hinges(reduced.joints),
         constants=config.constants(),
-        std=_unknown_std(reduced, config),
         xy=torch.where(weight[:, None] > 0, (xy / pixels_per_unit[:, None, None]).mT, 0.0),
         weights=weight,
         focal=focal,
@@ -204,14 +209,17 @@ def prepare(
         corrective=reduced.corrective_offset(eye + fixed * (rotations - eye)),
         betas=betas / (1 + config.mean_shape_pull),
         translation=start,
+        std=_unknown_std(reduced, config, start[:, 2]),
     )
     return Prepared(problem.select(in_front), frames[in_front], refused)
 
 
-def _unknown_std(reduced: ReducedBody, config: RefinementConfig) -> Float[Tensor, "P"]:
+def _unknown_std(reduced: ReducedBody, config: RefinementConfig, depth: Float[Tensor, "n"]) -> Float[Tensor, "n P"]:
     turns = np.repeat(joint_std_rad(reduced.joints) * config.rotation_std_scale, 3)
     shape = np.full(10, config.beta_std / (1 + config.mean_shape_pull) ** 0.5)
-    return torch.tensor(np.concatenate([turns, shape, config.translation_std_m]))
+    body = torch.tensor(np.concatenate([turns, shape]))
+    translation = depth[:, None] * depth.new_tensor(config.translation_std)
+    return torch.cat([body.expand(len(depth), -1), translation], 1)
 
 
 def apply_solution(prepared: Prepared, solution: Solution, initial: BodyFits, max_beta: float) -> BodyFits:

@@ -120,7 +120,7 @@ def _step(gram: Tensor, gradient: Tensor, image: Tensor, jacobian: Tensor, dampi
 def solve_torch(problem: Problem, settings: SolverSettings) -> Solution:
     """Levenberg-Marquardt in torch, on the device and in the precision of the problem."""
     frames, device = len(problem), problem.xy.device
-    unknowns = len(problem.std)
+    unknowns = problem.std.shape[1]
     strength = problem.constants.prior_strength
     result_z = problem.xy.new_zeros(frames, unknowns)
     z = result_z.clone()
@@ -133,7 +133,7 @@ def solve_torch(problem: Problem, settings: SolverSettings) -> Solution:
     damping = problem.xy.new_full((frames,), settings.initial_damping)
     normal = _normal(model, z)
     value, jacobian = model.value, model.jacobian
-    # Below this relative change rounding alone decides whether the objective falls.
+    # Below such a change rounding alone decides whether the objective falls (a keypoint costs about 1).
     noise = 8 * torch.finfo(z.dtype).eps
     for iteration in range(1, settings.max_iterations + 1):
         if not len(active):
@@ -143,8 +143,8 @@ def solve_torch(problem: Problem, settings: SolverSettings) -> Solution:
         trial = linearise(problem, candidate)
         decrease = value - trial.value
         better = torch.isfinite(trial.value) & (decrease > 0)
-        tolerated = settings.tolerance * value
-        floor = noise * value
+        floor = noise * (value + 1)
+        tolerated = settings.tolerance * value + floor
         stationary = strength * promised <= torch.maximum(floor, 0.1 * tolerated)
         done = torch.where(better, decrease <= tolerated, stationary | (decrease.abs() <= floor))
         stuck = ~better & ~done & (damping * DAMPING_UP > DAMPING_MAX)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -46,51 +48,66 @@ def refusals(
     return out
 
 
+@dataclass(frozen=True)
+class FirstStage:
+    """Constants of the translation stage; see `RefinementConfig` for what each is."""
+
+    above: float
+    std: tuple[float, float, float]
+    iterations: int
+    pixel_scale: float
+    kernel_knee: float
+    prior_strength: float
+
+
 def translation_stage(
     points: Float[Tensor, "n K 3"],
     xy_px: Float[Tensor, "n K 2"],
     weights: Float[Tensor, "n K"],
     intrinsics: Float[Tensor, "n 3 3"],
     initial: Float[Tensor, "n 3"],
-    pixel_scale_px: Float[Tensor, "n"],
-    kernel_knee: float,
-    prior_strength: float,
-    std_m: tuple[float, float, float],
-    iterations: int,
+    pixels_per_unit: Float[Tensor, "n"],
+    settings: FirstStage,
 ) -> tuple[Float[Tensor, "n 3"], Bool[Tensor, "n"]]:
-    """Move the posed body to where the 2D keypoints see it, before its pose is touched (SPIN's first stage).
+    """Move a badly placed body to where the 2D keypoints see it, before its pose is touched (SPIN's first stage).
 
     Iterated closed form: each round solves for the translation with the squared error made a pixel error by the depths
     of the last round, with the robust kernel's weights and a pull to the initial translation. Where that lies behind
-    the camera, one round without pull and kernel finds another start.
+    the camera, one round without pull and kernel finds another start. A well placed body is left where it is.
 
     Args:
         points: keypoints of the posed body at translation 0.
-        pixel_scale_px: error that counts as 1 for each person, image pixels.
-        std_m: of the pull, metres.
+        pixels_per_unit: image pixels per pixel of the 256-pixel box.
 
     Returns:
         Translation, and whether all weighted keypoints lie in front of the camera there.
     """
+    used = weights > 0
+    observed = torch.where(used[..., None], xy_px, 0.0)
 
     def in_front(translation: Tensor) -> Tensor:
         depth = points[..., 2] + translation[:, 2:]
-        return ((depth > MIN_DEPTH_M) | (weights == 0)).all(1) & torch.isfinite(translation).all(1)
+        return ((depth > MIN_DEPTH_M) | ~used).all(1) & torch.isfinite(translation).all(1)
 
-    unit = (weights / pixel_scale_px[:, None] ** 2) * torch.ones_like(points[..., 2])
+    def squared_error(translation: Tensor) -> tuple[Tensor, Tensor]:
+        pixels, depth = project(points + translation[:, None], intrinsics)
+        squared = ((pixels - observed) ** 2).sum(2) / pixels_per_unit[:, None] ** 2
+        return torch.where(used, squared, 0.0), depth
+
     start_ok = in_front(initial)
-    free = translation_from_2d(points, xy_px, unit, intrinsics)
+    free = translation_from_2d(points, xy_px, weights, intrinsics)
     prior = torch.where(start_ok[:, None], initial, free)
     usable = in_front(prior)
     prior = torch.where(usable[:, None], prior, initial)
+    mean_error = (weights * squared_error(prior)[0].sqrt()).sum(1) / weights.sum(1)
+    misplaced = usable & (~start_ok | (mean_error > settings.above))
     translation = prior
-    pull = prior_strength / points.new_tensor(std_m).square().expand(len(points), 3)
-    observed = torch.where((weights > 0)[..., None], xy_px, 0.0)
-    for _ in range(iterations):
-        pixels, depth = project(points + translation[:, None], intrinsics)
-        squared = ((pixels - observed) ** 2).sum(2) / pixel_scale_px[:, None] ** 2
-        slope = geman_mcclure_slope(weights * squared, kernel_knee)
-        round_weights = torch.where(weights > 0, unit * slope / depth**2, 0.0)
+    pull = settings.prior_strength / (prior[:, 2:] * points.new_tensor(settings.std)) ** 2
+    unit = weights / (settings.pixel_scale * pixels_per_unit[:, None]) ** 2
+    for _ in range(settings.iterations if misplaced.any() else 0):
+        squared, depth = squared_error(translation)
+        slope = geman_mcclure_slope(weights * squared / settings.pixel_scale**2, settings.kernel_knee)
+        round_weights = torch.where(used, unit * slope / depth**2, 0.0)
         moved = translation_from_2d(points, xy_px, round_weights, intrinsics, prior, pull)
-        translation = torch.where((usable & in_front(moved))[:, None], moved, translation)
+        translation = torch.where((misplaced & in_front(moved))[:, None], moved, translation)
     return translation, usable

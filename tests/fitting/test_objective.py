@@ -36,11 +36,11 @@ def test_jacobian_equals_finite_differences(name: str, turn: float, request: pyt
     config = RefinementConfig(kernel_knee=1e9, pixel_scale=256.0, hinge_std_rad=0.5)
     problem = problem_of(reduce_body(body, COCO17), make_persons(body, 3), config)
     generator = torch.Generator().manual_seed(3)
-    z = torch.randn(3, len(problem.std), generator=generator, dtype=torch.float64) * 0.3
+    z = torch.randn(3, problem.std.shape[1], generator=generator, dtype=torch.float64) * 0.3
     direction = torch.nn.functional.normalize(
         torch.randn(3, len(problem.body.joints), 3, generator=generator, dtype=torch.float64), dim=-1
     )
-    z[:, :-13] = (direction * turn).flatten(1) / problem.std[:-13]
+    z[:, :-13] = (direction * turn).flatten(1) / problem.std[:, :-13]
     problem = replace(problem, translation=problem.translation + torch.tensor([0.0, 0.0, 2.0], dtype=torch.float64))
     analytic = linearise(problem, z).jacobian
     step = 1e-6
@@ -58,7 +58,7 @@ def test_jacobian_equals_finite_differences(name: str, turn: float, request: pyt
 def test_model_has_the_objectives_gradient(kernel_on, coco_body: ReducedBody, persons: Persons) -> None:
     """2 lambda (A^T b + z) is the gradient of E, robust kernel and hinges included (autograd is the reference)."""
     problem = problem_of(coco_body, persons, RefinementConfig(kernel_on=kernel_on, kernel_knee=2.0))
-    z = torch.randn(len(problem), len(problem.std), dtype=torch.float64).requires_grad_()
+    z = torch.randn(len(problem), problem.std.shape[1], dtype=torch.float64).requires_grad_()
     value(problem, z).sum().backward()
     model = linearise(problem, z.detach())
     gradient = 2 * problem.constants.prior_strength * ((model.residual[:, None] @ model.jacobian)[:, 0] + z.detach())
@@ -68,7 +68,7 @@ def test_model_has_the_objectives_gradient(kernel_on, coco_body: ReducedBody, pe
 
 def test_keypoints_equal_the_full_body(body64, coco_body: ReducedBody, persons: Persons) -> None:
     problem = problem_of(coco_body, persons, RefinementConfig())
-    z = torch.randn(len(problem), len(problem.std), dtype=torch.float64) * 0.5
+    z = torch.randn(len(problem), problem.std.shape[1], dtype=torch.float64) * 0.5
     turns, betas, translation = unpack(problem, z)
     rotations = torch.tensor(persons.initial.rotations)
     joints = list(coco_body.joints)
@@ -80,7 +80,7 @@ def test_keypoints_equal_the_full_body(body64, coco_body: ReducedBody, persons: 
 
 def test_dual_step_equals_primal_step(coco_body: ReducedBody, persons: Persons) -> None:
     problem = problem_of(coco_body, persons, RefinementConfig())
-    z = torch.randn(len(problem), len(problem.std), dtype=torch.float64) * 0.2
+    z = torch.randn(len(problem), problem.std.shape[1], dtype=torch.float64) * 0.2
     model = linearise(problem, z)
     for damping in (0.0, 0.3, 100.0):
         mu = torch.full((len(problem),), damping, dtype=torch.float64)
