@@ -19,12 +19,12 @@ def intrinsics_of(focal_px: float, size_wh: tuple[int, int]) -> Float[np.ndarray
     return np.array([[focal_px, 0.0, (width - 1) / 2], [0.0, focal_px, (height - 1) / 2], [0.0, 0.0, 1.0]])
 
 
-def focal_of_field(field_of_view: float, long_side_px: float) -> float:
+def focal_of_field(field_of_view: float, long_side_px: int) -> float:
     """Focal length in pixels of a view that spans ``field_of_view`` radians along its long side."""
     return long_side_px / 2 / np.tan(field_of_view / 2)
 
 
-def window_intrinsics(intrinsics: Float[np.ndarray, "3 3"], left: float, top: float) -> Float[np.ndarray, "3 3"]:
+def window_intrinsics(intrinsics: Float[np.ndarray, "3 3"], left: int, top: int) -> Float[np.ndarray, "3 3"]:
     """Camera matrix of the part of an image that starts at pixel (left, top)."""
     shifted = intrinsics.copy()
     shifted[:2, 2] -= (left, top)
