@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float
 from eval3dpw.openworld.cameras import project, transform
 from eval3dpw.openworld.sequence_scenes import Actor, SequenceScene, SequenceStatistics, sample_sequence
 from eval3dpw.openworld.world_parallel import parallel_map
-from eval3dpw.openworld.world_people import Person, posed_people
+from eval3dpw.openworld.world_people import Person, posed_people, rest_person
 from eval3dpw.openworld.world_pictures import SequenceStage, encode_jpeg
 from pose2d.errors import InputError
 from pose2d.skeletons import OPENPOSE18
@@ -115,7 +115,7 @@ def sequence_data(
 
 
 def _rest_vertices(actor: Actor) -> Float[np.ndarray, "v 3"]:
-    return posed_people(actor.gender, actor.betas, np.zeros((1, 72)), np.zeros((1, 3)))[0].vertices
+    return rest_person(actor.gender, actor.betas).vertices
 
 
 def make_sequence(index: int, config: SequenceConfig, images_root: Path, files_root: Path) -> tuple[str, int]:
@@ -203,13 +203,16 @@ def write_sequence_split(
     return sum(valid for _, valid in results)
 
 
-class _Python2Pickler(pickle._Pickler):  # type: ignore[name-defined, misc]
+_PurePickler: Any = pickle._Pickler  # the pickler in C cannot be changed
+
+
+class _Python2Pickler(_PurePickler):
     """Pickler whose files look as numpy under Python 2 wrote them: byte strings, and numpy's modules of that time.
 
     Any numpy from 1.x on opens such files; those that a current numpy writes name `numpy._core`, which old ones lack.
     """
 
-    dispatch: ClassVar[dict[type, Callable[..., None]]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[type, Callable[..., None]]] = dict(_PurePickler.dispatch)
 
     def save_bytes(self, data: bytes) -> None:
         self.write(pickle.BINSTRING + struct.pack("<i", len(data)) + data)

@@ -18,6 +18,7 @@ from eval3dpw.openworld.world_people import (
     Gender,
     heading_of,
     posed_people,
+    rest_person,
     sample_betas,
     sample_gender,
     turned,
@@ -142,7 +143,7 @@ def _draw(rng: np.random.Generator, num_actors: int, num_frames: int, statistics
 
 def _root_offset(actor: Actor) -> Float[np.ndarray, "3"]:
     """Rest position of the root joint, which SMPL adds to the translation."""
-    return posed_people(actor.gender, actor.betas, np.zeros((1, 72)), np.zeros((1, 3)))[0].joints[0]
+    return rest_person(actor.gender, actor.betas).joints[0]
 
 
 def _aim(
@@ -183,10 +184,7 @@ def _actor(rng: np.random.Generator, num_frames: int, heading: float, activity: 
     gender, betas = sample_gender(rng), sample_betas(rng)
 
     # The motion is made for the neutral body: take longer steps with longer legs, and set the feet on the ground.
-    neutral, own = (
-        posed_people(g, b, np.zeros((1, 72)), np.zeros((1, 3)))[0]
-        for g, b in (("neutral", np.zeros(10)), (gender, betas))
-    )
+    neutral, own = rest_person("neutral", np.zeros(10)), rest_person(gender, betas)
     legs = [person.joints[0, 1] - person.vertices[:, 1].min() for person in (neutral, own)]
     path = (motion.translation + neutral.joints[0]) * legs[1] / legs[0]
     cos, sin = np.cos(turn), np.sin(turn)

@@ -102,6 +102,11 @@ def posed_people(
     ]
 
 
+def rest_person(gender: Gender, betas: Float[np.ndarray, "10"]) -> Person:
+    """A body in its T-pose at the place its file gives it."""
+    return posed_people(gender, betas, np.zeros((1, 72)), np.zeros((1, 3)))[0]
+
+
 def heading_of(pose: Float[np.ndarray, "72"]) -> float:
     """The direction a body faces, in radians about +y from +z; for a lying body, the direction of its crown."""
     root = Rotation.from_rotvec(pose[:3]).as_matrix()
