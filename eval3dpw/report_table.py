@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +22,7 @@ _PARTS = (
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
     """Print what `summary.json` holds: errors with intervals, then paired differences to init and raw."""
-    console = console or Console()
+    console = console or report_console()
     console.print()
     console.print(_errors(summary))
     for reference in (INITIAL, RAW):
@@ -30,6 +31,12 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
             console.print(_differences(summary, reference))
     for line in notes(summary):
         console.print(line, style="dim", highlight=False)
+
+
+def report_console() -> Console:
+    """The terminal; where the output goes into a file, a width at which no number is cut off."""
+    console = Console()
+    return console if console.is_terminal else Console(width=100)
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
@@ -48,7 +55,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
 
 
 def _errors(summary: dict[str, Any]) -> Table:
-    table = Table(title=_title(summary))
+    table = Table(title=_title(summary), box=box.SIMPLE_HEAD)
     table.add_column("weighting", no_wrap=True)
     for _, name in _COLUMNS:
         table.add_column(f"{name}, mm", justify="right", no_wrap=True)
@@ -70,7 +77,7 @@ def _title(summary: dict[str, Any]) -> str:
 
 
 def _differences(summary: dict[str, Any], reference: str) -> Table:
-    table = Table(title=f"Paired difference to {reference}")
+    table = Table(title=f"Paired difference to {reference}", box=box.SIMPLE_HEAD)
     table.add_column("weighting", no_wrap=True)
     for _, name in _COLUMNS:
         table.add_column(f"{name}, mm", justify="right", no_wrap=True)

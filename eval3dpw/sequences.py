@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
 from pose2d.skeletons import LSP14, OPENPOSE18
-from pose2d.storage import require_directory, require_file
+from pose2d.storage import require_directory
 from pose2d.unpickling import restricted_load
 
 SPLITS = ("train", "validation", "test")
@@ -251,25 +252,19 @@ def _images(
             f"{path} has {frames} frames but image {missing[0]}{more} is missing: unpack the images of {sequence} "
             "again or leave the sequence out with --sequences"
         )
+    for image in image_paths:
+        _check_jpeg(image)
     height, width = read_image(image_paths[0]).shape[:2]
     return image_paths, (width, height)
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """An image as (h, w, 3) uint8 RGB.
-
-    Raises:
-        InputError: missing, or cannot be decoded.
-    """
-    import cv2
-
-    path = require_file(path)
-    encoded = np.fromfile(path, dtype=np.uint8)
-    cut = encoded[:2].tobytes() == _JPEG_START and _JPEG_END not in encoded[-1024:].tobytes()
-    image = None if cut or not len(encoded) else cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    if image is None:  # a JPEG without its end marker would be decoded, with grey where the rest was
-        raise InputError(f"{path} cannot be read as an image: is it truncated?")
-    return np.ascontiguousarray(image[..., ::-1])
+def _check_jpeg(path: Path) -> None:
+    """Refuse a JPEG without its end marker: it would be decoded, with grey where the rest was."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+        file.seek(max(path.stat().st_size - 1024, 0))
+        if start != _JPEG_START or _JPEG_END not in file.read():
+            raise InputError(f"{path} is no whole JPEG image: is it truncated?")
 
 
 def valid_campose(track: Track) -> Bool[np.ndarray, " n"]:

@@ -1,0 +1,160 @@
+"""The 3DPW track's subcommands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from fitting.weightings import WeightingConfig
+
+ProtocolName = Literal["spin", "pymaf", "vibe", "camerahmr", "wham", "official"]
+WeightingName = Literal["uniform", "raw", "rescored", "ccnet", "precision", "oracle"]
+Split = Literal["train", "validation", "test"]
+
+ALL_WEIGHTINGS: tuple[WeightingName, ...] = ("uniform", "raw", "rescored", "ccnet", "precision", "oracle")
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What `fit` and `compare` have in common."""
+
+    root: Path
+    """Folder that lies on disk as 3DPW does: imageFiles/ and sequenceFiles/{train,validation,test}/."""
+    out: Path
+    """Folder for fits/<weighting>/<track>.npz, keypoints/<track>.npz and summary.json."""
+    split: Split = "test"
+    """Which sequences."""
+    sequences: tuple[str, ...] = ()
+    """Only these sequences, by name; all when none is named."""
+    limit: int | None = None
+    """At most this many frames of each track, evenly spread."""
+    protocol: ProtocolName = "camerahmr"
+    """Evaluation protocol; it also says which frames count."""
+    body_dir: Path | None = None
+    """Folder of SMPL-format bodies and J_regressor_h36m.npy; the packaged open body by default."""
+    regressor: Path | None = None
+    """Checkpoint of the initial prediction's network (SPIN's layout or .safetensors); the packaged one by default."""
+    initial: Path | None = None
+    """Another method's bodies in place of the regressor's: an .npz, or a folder of <track>.npz."""
+    network: str = "sbl-small"
+    """2D pose network, by its name in the catalogue."""
+    checkpoint: Path | None = None
+    """Its checkpoint; the packaged one by default."""
+    ccnet: Path | None = None
+    """Calibration network trained for that checkpoint; the packaged one by default."""
+    flip: bool = True
+    """Average the 2D keypoints with those of the mirrored image."""
+    rule: Annotated[WeightingConfig, tyro.conf.arg(name="")] = field(default_factory=WeightingConfig)
+    """How confidences become weights."""
+    constants: tuple[str, ...] = ()
+    """Constants of the refinement to change, as name=value (fitting.refinement.RefinementConfig lists them)."""
+
+
+@dataclass(frozen=True)
+class Fit(FitOptions):
+    """Fit bodies to sequences under one weighting, and evaluate them."""
+
+    weighting: WeightingName = "ccnet"
+    """Rule from confidence to weight."""
+
+    def run(self) -> None:
+        """Fit, evaluate, print and write."""
+        from eval3dpw.fit_command import run_fits
+
+        run_fits(self, (self.weighting,))
+
+
+@dataclass(frozen=True)
+class Compare(FitOptions):
+    """Fit bodies to sequences under several weightings and compare them; the 2D stage runs once."""
+
+    weightings: tuple[WeightingName, ...] = ALL_WEIGHTINGS
+    """Rules from confidence to weight."""
+
+    def run(self) -> None:
+        """Fit, evaluate, print and write."""
+        from eval3dpw.fit_command import run_fits
+
+        run_fits(self, self.weightings)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate fits that lie on disk, under any protocol."""
+
+    root: Path
+    """Folder that lies on disk as 3DPW does; images are not needed."""
+    fits: Path
+    """Result folder of `fit` or `compare`, or any folder with fits/<method>/<track>.npz."""
+    out: Path | None = None
+    """Folder for summary.json; nothing is written by default."""
+    split: Split = "test"
+    """Which sequences."""
+    sequences: tuple[str, ...] = ()
+    """Only these sequences, by name; all when none is named."""
+    protocol: ProtocolName = "camerahmr"
+    """Evaluation protocol."""
+    body_dir: Path | None = None
+    """Folder of SMPL-format bodies and J_regressor_h36m.npy; the packaged open body by default."""
+
+    def run(self) -> None:
+        """Evaluate, print, and write what was asked for."""
+        from eval3dpw.fit_command import run_evaluation
+
+        run_evaluation(self)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The whole way on a small open world: make it, compare all weightings, draw pictures."""
+
+    out: Path = Path("demo")
+    """Folder for the world, the results and the pictures; a world that is there already is used again."""
+    seed: int = 0
+    """Of the world."""
+    weightings: tuple[WeightingName, ...] = ALL_WEIGHTINGS
+    """Rules from confidence to weight."""
+    protocol: ProtocolName = "camerahmr"
+    """Evaluation protocol."""
+    limit: int | None = None
+    """At most this many frames of each track, evenly spread."""
+    pictures: int = 8
+    """How many frames to draw."""
+
+    def run(self) -> None:
+        """Make the world, compare, draw."""
+        from eval3dpw.demo import run_demo
+
+        run_demo(self)
+
+
+@dataclass(frozen=True)
+class TrainRegressor:
+    """Train the small regressor on the open world's crops."""
+
+    data: Path
+    """Folder in COCO's layout with annotations/person_smpl_<split>.json (make-world's coco/)."""
+    out: Path
+    """Folder for checkpoints and the log."""
+    minutes: float = 50.0
+    """Budget of time, which the learning rate's schedule spans."""
+    seed: int = 0
+    """Of initial weights, order and views."""
+    backbone: Path | None = None
+    """Checkpoint of a pose network with the same ResNet, to start from."""
+    limit: int | None = None
+    """Train on the first persons only."""
+    resume: bool = False
+    """Go on from the checkpoint in the folder."""
+
+    def run(self) -> None:
+        """Train and say how good the network became."""
+        from dataclasses import asdict
+
+        from eval3dpw.regressor_training import TrainRegressorConfig, train_regressor
+
+        result = train_regressor(TrainRegressorConfig(**asdict(self)))
+        print(result)

@@ -1,0 +1,188 @@
+"""What the subcommands `fit`, `compare` and `evaluate` do."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eval3dpw.commands import Evaluate, FitOptions
+from eval3dpw.comparison import RAW, Comparison
+from eval3dpw.fit_files import FITS_FOLDER, GivenPredictions, fitted_weightings
+from eval3dpw.pipeline import Stages
+from eval3dpw.protocols import Protocol, find_protocol
+from eval3dpw.provenance import configuration, input_hashes, versions
+from eval3dpw.report_table import print_summary, report_console
+from eval3dpw.runs import SUMMARY_FILE, RunLog, evaluate_files, fit_and_evaluate, write_summary, writing_to
+from eval3dpw.sequences import find_sequences
+from eval3dpw.stage_networks import load_calibrators, load_pose_network
+from fitting.body import REGRESSOR_FILE, load_body
+from fitting.refinement import RefinementConfig
+from fitting.regressor import PACKAGED_REGRESSOR, load_regressor
+from pose2d.errors import InputError
+
+
+def run_fits(options: FitOptions, weightings: Sequence[str]) -> dict[str, Any]:
+    """Fit and compare, print the tables, write the results; gives back what summary.json holds.
+
+    Raises:
+        InputError: nothing could be done, or some sequences could not be used (after the others are finished).
+    """
+    console = report_console()
+    protocol = find_protocol(options.protocol)
+    _check(options, weightings)
+    paths = find_sequences(options.root, options.split, options.sequences)
+    stages, inputs = load_stages(options, weightings, protocol)
+    log = RunLog()
+    with writing_to(options.out):
+        comparison = fit_and_evaluate(
+            options.root,
+            paths,
+            protocol,
+            weightings,
+            stages,
+            options.out,
+            options.limit,
+            log,
+            lambda line: console.print(line, highlight=False, markup=False),
+        )
+        record = {
+            "command": type(options).__name__.lower(),
+            "configuration": configuration(options) | {"refinement": configuration(stages.refinement)},
+            "versions": versions(),
+            "inputs": input_hashes([*log.used, *inputs]),
+            "seconds": {stage: round(seconds, 2) for stage, seconds in stages.seconds.items()},
+            "num_threads": torch.get_num_threads(),
+        }
+        summary = write_summary(options.out, comparison, log, record)
+    print_summary(summary, console)
+    console.print(f"Results: {options.out / SUMMARY_FILE}, {options.out / FITS_FOLDER}", highlight=False)
+    log.raise_if_some_failed(options.out)
+    return summary
+
+
+def run_evaluation(options: Evaluate) -> Comparison:
+    """Evaluate fits that lie on disk, print the tables and write summary.json where asked.
+
+    Raises:
+        InputError: nothing could be evaluated, or some sequences could not (after the others are finished).
+    """
+    protocol = find_protocol(options.protocol)
+    bodies = check_bodies(options.body_dir, protocol)
+    log = RunLog()
+    find_body = partial(load_body, options.body_dir)
+    comparison = evaluate_files(options.root, options.split, options.sequences, options.fits, protocol, find_body, log)
+    summary = comparison.summary()
+    if options.out is not None:
+        fit_files = [file for folder in fitted_weightings(options.fits).values() for file in folder.glob("*.npz")]
+        record = {
+            "command": "evaluate",
+            "configuration": configuration(options),
+            "versions": versions(),
+            "inputs": input_hashes([*log.used, *fit_files, *bodies]),
+        }
+        with writing_to(options.out):
+            write_summary(options.out, comparison, log, record)
+    print_summary(summary, report_console())
+    log.raise_if_some_failed(options.out or options.fits)
+    return comparison
+
+
+def load_stages(options: FitOptions, weightings: Sequence[str], protocol: Protocol) -> tuple[Stages, list[Path]]:
+    """Everything that is loaded once, and the files that it came from."""
+    bodies = check_bodies(options.body_dir, protocol)
+    network, checkpoint = load_pose_network(options.network, options.checkpoint)
+    calibrators, calibrator_files = load_calibrators(network, checkpoint, options.ccnet, weightings)
+    initial: Any
+    if options.initial is not None:
+        initial = GivenPredictions(options.initial)
+        initial_files = initial.files()
+    else:
+        initial = load_regressor(options.regressor)
+        initial_files = [options.regressor or PACKAGED_REGRESSOR]
+    stages = Stages(
+        find_body=partial(load_body, options.body_dir),
+        pose_network=network,
+        initial=initial,
+        calibrators=calibrators,
+        refinement=refinement_config(options.constants),
+        weighting=options.rule,
+        flip=options.flip,
+    )
+    return stages, [*bodies, checkpoint, *calibrator_files, *initial_files]
+
+
+def check_bodies(body_dir: Path | None, protocol: Protocol) -> list[Path]:
+    """Load the three bodies before any work is done; gives back their files.
+
+    Raises:
+        InputError: one is missing or unusable, they differ in topology, or the evaluation regressor is missing.
+    """
+    bodies = {gender: load_body(body_dir, gender) for gender in ("neutral", "male", "female")}
+    sizes = {len(body.v_template) for body in bodies.values()}
+    if len(sizes) > 1:
+        told = ", ".join(f"{body.path.name} has {len(body.v_template)}" for body in bodies.values())
+        raise InputError(f"the bodies differ in their number of vertices: {told}; take all three from one release")
+    files = [body.path for body in bodies.values()]
+    regressor = files[0].parent / REGRESSOR_FILE
+    if regressor.is_file():
+        files.append(regressor)
+    elif protocol.joints.name == "lsp14":
+        raise InputError(
+            f"no {REGRESSOR_FILE} in {regressor.parent}, which protocol {protocol.name} needs: put the file there, "
+            "or take --protocol official"
+        )
+    return files
+
+
+def refinement_config(constants: Iterable[str]) -> RefinementConfig:
+    """The refinement's constants with some of them changed.
+
+    Args:
+        constants: name=value, values as Python writes them.
+
+    Raises:
+        InputError: no such constant, or a value of another type.
+    """
+    config = RefinementConfig()
+    known = {field.name: getattr(config, field.name) for field in fields(config)}
+    changed: dict[str, Any] = {}
+    for text in constants:
+        name, equals, value = text.partition("=")
+        if not equals or name not in known:
+            raise InputError(f"--constants {text!r}: expected name=value with a name of {', '.join(known)}")
+        changed[name] = _value_like(name, value, known[name])
+    return replace(config, **changed)
+
+
+def _value_like(name: str, text: str, example: Any) -> Any:
+    if isinstance(example, str):
+        return text
+    try:
+        value = ast.literal_eval(text)
+        if isinstance(example, tuple):
+            value = tuple(float(part) for part in value)
+            if len(value) == len(example):
+                return value
+        elif isinstance(example, bool) or isinstance(value, bool):
+            if type(value) is type(example):
+                return value
+        elif isinstance(value, (int, float)) and float(value) == type(example)(value):
+            return type(example)(value)
+    except (ValueError, SyntaxError, TypeError):
+        pass
+    raise InputError(f"--constants {name}={text}: expected a value like {example!r}")
+
+
+def _check(options: FitOptions, weightings: Sequence[str]) -> None:
+    if options.limit is not None and options.limit < 1:
+        raise InputError(f"--limit is {options.limit}: it must be at least 1")
+    if not weightings:
+        raise InputError(f"--weightings is empty: name at least one, for example {RAW}")
+    if len(set(weightings)) < len(weightings):
+        raise InputError(f"--weightings names one twice: {', '.join(weightings)}")

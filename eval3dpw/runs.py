@@ -1,0 +1,226 @@
+"""Whole runs over the sequences of a split: fit, evaluate, write, report what could not be used."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from eval3dpw.comparison import INITIAL, Comparison, TrackErrors
+from eval3dpw.fit_files import FITS_FOLDER, TrackFits, fitted_weightings
+from eval3dpw.pipeline import Observations, Stages, initial_fits, observe, read_fittable, refine_track
+from eval3dpw.protocols import Protocol, evaluate_track, pose_truth
+from eval3dpw.sequences import Track, find_sequences, read_sequence
+from fitting.body import Body
+from pose2d.errors import InputError
+from pose2d.storage import write_json, write_npz
+
+SUMMARY_FILE = "summary.json"
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+@dataclass
+class RunLog:
+    """What a run did with each sequence."""
+
+    used: list[Path] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why a sequence could not be used, by name."""
+
+    def attempt(self, path: Path, work: Callable[[], list[TrackErrors]]) -> list[TrackErrors]:
+        """Run the work of one sequence; a user's mistake in it does not end the run."""
+        try:
+            result = work()
+        except InputError as error:
+            self.failed[path.stem] = str(error)
+            return []
+        self.used.append(path)
+        return result
+
+    def raise_if_nothing_was_done(self) -> None:
+        """Raise the first failure when no sequence could be used."""
+        if not self.used and self.failed:
+            first = next(iter(self.failed.values()))
+            more = f" (and {len(self.failed) - 1} more sequences failed)" if len(self.failed) > 1 else ""
+            raise InputError(first + more)
+
+    def raise_if_some_failed(self, out: Path) -> None:
+        """Raise one sentence that names every sequence that could not be used.
+
+        A run that leaves something out ends with status 2, after the others are finished: a script must not take a
+        part for the whole.
+        """
+        if self.failed:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.failed.items())
+            total = len(self.used) + len(self.failed)
+            raise InputError(
+                f"{len(self.failed)} of {total} sequences could not be used, the others are finished in {out} "
+                f"({reasons})"
+            )
+
+
+@contextlib.contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """Begin a run in `out`: the folder exists, an older summary is gone, and a full disk is told in one sentence."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / SUMMARY_FILE).unlink(missing_ok=True)  # a summary stands only beside the results it belongs to
+        yield
+    except OSError as error:
+        if error.errno in _CANNOT_WRITE or isinstance(error, FileExistsError):
+            raise InputError(
+                f"cannot write {error.filename or out}: {error.strerror}; make room or choose another --out "
+                "(what was finished before is whole)"
+            ) from None
+        raise
+
+
+def fit_and_evaluate(
+    root: Path,
+    paths: Sequence[Path],
+    protocol: Protocol,
+    weightings: Sequence[str],
+    stages: Stages,
+    out: Path,
+    limit: int | None,
+    log: RunLog,
+    say: Callable[[str], None],
+) -> Comparison:
+    """Fit every track of some sequences under every weighting, write the fits and compare them.
+
+    Raises:
+        InputError: no sequence could be used.
+    """
+    tracks: list[TrackErrors] = []
+    for number, path in enumerate(paths, start=1):
+        tracks += log.attempt(path, partial(_one_sequence, root, path, protocol, weightings, stages, out, limit))
+        state = f"failed: {log.failed[path.stem]}" if path.stem in log.failed else "done"
+        say(f"{number}/{len(paths)} {path.stem}: {state}")
+    log.raise_if_nothing_was_done()
+    return Comparison(protocol, tuple(tracks))
+
+
+def _one_sequence(
+    root: Path,
+    path: Path,
+    protocol: Protocol,
+    weightings: Sequence[str],
+    stages: Stages,
+    out: Path,
+    limit: int | None,
+) -> list[TrackErrors]:
+    with stages.timed("reading"):
+        tracks = read_fittable(path, root, protocol, limit)
+    results = []
+    for seen in observe(tracks, stages, oracle="oracle" in weightings):
+        fits = [initial_fits(seen), *(refine_track(seen, weighting, stages) for weighting in weightings)]
+        with stages.timed("writing"):
+            for fit in fits:
+                fit.save(out / FITS_FOLDER, seen.track)
+            _save_keypoints(seen, out)
+        with stages.timed("evaluation"):
+            results.append(track_errors(seen.track, fits, protocol, stages.find_body))
+    return results
+
+
+def _save_keypoints(seen: Observations, out: Path) -> None:
+    """2D keypoints of a track with every score that was computed for them, `keypoints/<track>.npz`."""
+    names = ("confidence", "visibility", "rescored", "oracle")
+    scores = {name: value for name in names if (value := getattr(seen.evidence, name)) is not None}
+    poses = seen.poses
+    write_npz(
+        out / "keypoints" / f"{seen.track.name}.npz",
+        skeleton=np.array(poses.skeleton.name),
+        frame_ids=seen.track.frame_ids,
+        boxes_xywh=poses.boxes_xywh,
+        xy_px=poses.xy_px,
+        raw_score=poses.raw_score,
+        **scores,
+    )
+
+
+def track_errors(
+    track: Track, fits: Sequence[TrackFits], protocol: Protocol, find_body: Callable[[str], Body]
+) -> TrackErrors:
+    """Errors of several fits of the same frames."""
+    truth = pose_truth(protocol, track, find_body)
+    body = find_body("neutral")
+    errors = {
+        fit.weighting: evaluate_track(
+            protocol,
+            torch.as_tensor(fit.fits.rotations).float(),
+            torch.as_tensor(fit.fits.betas).float(),
+            body,
+            truth,
+        )
+        for fit in fits
+    }
+    return TrackErrors(track.sequence, track.name, track.frame_ids, errors)
+
+
+def evaluate_files(
+    root: Path,
+    split: str,
+    names: Sequence[str],
+    results: Path,
+    protocol: Protocol,
+    find_body: Callable[[str], Body],
+    log: RunLog,
+) -> Comparison:
+    """Compare the fits that a run (or another program) has left in `results`.
+
+    A frame counts if the protocol's rule says so and every weighting has a body for it. Tracks without any file are
+    left out, also of the list of failures: a run with --sequences leaves no files for the others.
+
+    Raises:
+        InputError: no fits, no such sequences, or nothing in common.
+    """
+    folders = fitted_weightings(results)
+    tracks: list[TrackErrors] = []
+    for path in find_sequences(root, split, names):
+        tracks += log.attempt(path, partial(_evaluate_sequence, path, folders, protocol, find_body))
+    log.raise_if_nothing_was_done()
+    if not tracks:
+        raise InputError(
+            f"{results} holds no fits for the {split} sequences of {root}: is it the result of another split or root?"
+        )
+    return Comparison(protocol, tuple(tracks))
+
+
+def _evaluate_sequence(
+    path: Path, folders: dict[str, Path], protocol: Protocol, find_body: Callable[[str], Body]
+) -> list[TrackErrors]:
+    results = []
+    for track in read_sequence(path, image_root=None):
+        files = {name: folder / f"{track.name}.npz" for name, folder in folders.items()}
+        present = [name for name, file in files.items() if file.is_file()]
+        if not present:
+            continue
+        if len(present) < len(files):
+            absent = next(file for file in files.values() if not file.is_file())
+            raise InputError(f"{absent} is missing though {files[present[0]]} is there: fit that weighting again")
+        fits = {name: TrackFits.load(file) for name, file in files.items()}
+        frames = track.frame_ids[protocol.valid_frames(track)]
+        for fit in fits.values():
+            frames = np.intersect1d(frames, fit.frame_ids)
+        if len(frames) == 0:
+            continue
+        kept = [TrackFits(track.name, name, frames, fit.at(frames)) for name, fit in fits.items()]
+        results.append(track_errors(track.select(frames), kept, protocol, find_body))
+    return results
+
+
+def write_summary(out: Path, comparison: Comparison, log: RunLog, record: dict[str, Any]) -> dict[str, Any]:
+    """Write `summary.json`, last of all files of a run, and give back what it holds."""
+    summary = comparison.summary() | {"failed_sequences": log.failed} | record
+    if INITIAL not in comparison.rows:
+        summary["note"] = "no initial predictions among the fits: differences to init are null"
+    write_json(out / SUMMARY_FILE, summary)
+    return summary
