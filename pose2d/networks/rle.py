@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pose2d.networks.base import InputSpec, NetworkOutput
+from pose2d.networks.base import IMAGENET_MEAN, IMAGENET_STD, InputSpec, NetworkOutput
 from pose2d.networks.flow import RealNVP
 from pose2d.networks.hrnet import HRNetBackbone
 from pose2d.networks.regression import RegressionPrediction, average, decode_regression, mirror_back
@@ -30,11 +31,11 @@ class NormedLinear(nn.Module):
         super().__init__()
         self.linear = nn.Linear(channels_in, channels)
         nn.init.xavier_uniform_(self.linear.weight, gain=0.01)
-        self._normed = normed
+        self.normed = normed
 
     def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b d"]:
         product = x @ self.linear.weight.t()
-        if self._normed:
+        if self.normed:
             product = product / x.norm(dim=-1, keepdim=True)
         return product + self.linear.bias
 
@@ -94,12 +95,20 @@ class RLE(nn.Module):
         self.fc_coord = NormedLinear(backbone.out_channels, 2 * num_keypoints, normed=True)
         self.fc_sigma = NormedLinear(backbone.out_channels, 2 * num_keypoints, normed=False)
         self.flow = RealNVP()
+        self._origin = 0.5
+
+    def adopt_mmpose(self) -> None:
+        """Read inputs and outputs as mmpose's RLE: ImageNet's statistics, no division by the feature's length, and
+        coordinates that begin at the crop's corner instead of its middle."""
+        self.input_spec = replace(self.input_spec, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        self.fc_coord.normed = False
+        self._origin = 0.0
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> RegressionPrediction:
         """Coordinates, spreads (sigmoid) and scores, one minus the mean spread (equation 3); the backbone's map."""
         feature = self.preact(images)
         pooled = feature.mean((2, 3))
-        xy = self.fc_coord(pooled).unflatten(1, (self.num_keypoints, 2)) + 0.5
+        xy = self.fc_coord(pooled).unflatten(1, (self.num_keypoints, 2)) + self._origin
         sigma = torch.sigmoid(self.fc_sigma(pooled)).unflatten(1, (self.num_keypoints, 2))
         return RegressionPrediction(xy, sigma, 1.0 - sigma.mean(dim=-1), feature)
 

@@ -19,7 +19,9 @@ class SBL(HeatmapNetwork):
         num_keypoints: heatmaps.
         width: of the ResNet's first stage; 64 as published.
         deconv_channels: of each of the three transposed convolutions; 256 as published.
-        stride_on: "caffe" for the checkpoints of that name; they load silently wrong otherwise.
+        stride_on: "caffe" for the checkpoints of that name. They have the same entries as the others and load
+            silently wrong here without it; which of the two a file is, an image of a person tells: the right network's
+            heatmaps reach far higher maxima.
         input_spec: how the input is made; mmpose's checkpoints of this network read RGB.
     """
 
@@ -33,6 +35,7 @@ class SBL(HeatmapNetwork):
         input_spec: InputSpec = SBL_INPUT,
     ) -> None:
         super().__init__(num_keypoints, input_spec)
+        self.stride_on = stride_on
         backbone = ResNet(depth, width, stride_on)
         # The official state dict has the backbone's layers at its top.
         self.conv1, self.bn1, self.relu, self.maxpool = backbone.conv1, backbone.bn1, backbone.relu, backbone.maxpool
