@@ -42,6 +42,8 @@ def crop_to_full_translation(
 ) -> Float[Tensor, "n 3"]:
     """Translation in the full image's camera from a regressor's weak-perspective crop camera (CLIFF, cam_crop2full).
 
+    The body's origin projects to where the crop's camera puts it. Differentiable.
+
     Args:
         crop_camera: scale s and shift (tx, ty) in units of half the crop's side: a point X of the body
             lies at s (X + t) in the crop's [-1, 1].
@@ -54,8 +56,8 @@ def crop_to_full_translation(
     focal_px = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], -1)
     size = scale * side_px
     depth = 2 * focal_px.mean(1) / (size + 1e-9)
-    offset = (middle_px - intrinsics[:, :2, 2]) / focal_px * depth[:, None]
-    return torch.cat([shift + offset, depth[:, None]], 1)
+    offset_px = size[:, None] / 2 * shift + middle_px - intrinsics[:, :2, 2]
+    return torch.cat([offset_px / focal_px * depth[:, None], depth[:, None]], 1)
 
 
 def full_to_crop_camera(
@@ -67,8 +69,8 @@ def full_to_crop_camera(
     focal_px = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], -1)
     depth = translation[:, 2]
     scale = 2 * focal_px.mean(1) / (depth * side_px)
-    shift = translation[:, :2] - (middle_px - intrinsics[:, :2, 2]) / focal_px * depth[:, None]
-    return torch.cat([scale[:, None], shift], 1)
+    offset_px = translation[:, :2] / depth[:, None] * focal_px + intrinsics[:, :2, 2] - middle_px
+    return torch.cat([scale[:, None], offset_px / (scale * side_px / 2)[:, None]], 1)
 
 
 def translation_from_2d(

@@ -198,10 +198,16 @@ def _total(problem: Problem, z: Tensor, data: Tensor, bends: Tensor) -> Tensor:
 
 
 def value(problem: Problem, z: Float[Tensor, "n P"]) -> Float[Tensor, "n"]:
-    """E, infinite where a weighted keypoint lies behind the camera."""
+    """E, infinite where a weighted keypoint lies behind the camera. Differentiable."""
     posed = _pose(problem, z)
-    bends, _ = hinge_values(posed.rotations, problem.hinges)
-    return _total(problem, z, _data(problem, posed.points)[1], bends)
+    return value_of_keypoints(problem, z, posed.points, posed.rotations)
+
+
+def value_of_keypoints(
+    problem: Problem, z: Float[Tensor, "n P"], points: Float[Tensor, "n 3 K"], rotations: Float[Tensor, "n U 3 3"]
+) -> Float[Tensor, "n"]:
+    """E of keypoints and joint rotations that another body model (the full mesh) computed from z."""
+    return _total(problem, z, _data(problem, points)[1], hinge_values(rotations, problem.hinges)[0])
 
 
 def linearise(problem: Problem, z: Float[Tensor, "n P"]) -> Linearisation:

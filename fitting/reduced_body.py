@@ -15,7 +15,7 @@ Only joints that have a keypoint below them are unknowns of a fit. They are foun
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from fitting.body import Body
 from pose2d.skeletons import Skeleton
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReducedBody:
     """Constants of one body for one skeleton. K keypoints that the body has, U joints that move them.
 
@@ -122,8 +122,9 @@ class ReducedBody:
         return (turned.sum(1) + origin).mT + translation[:, None]
 
 
+@lru_cache(maxsize=16)
 def reduce_body(body: Body, skeleton: Skeleton) -> ReducedBody:
-    """Derive the reduced body of `skeleton`, in float64.
+    """Derive the reduced body of `skeleton`, in float64; once for each body and skeleton.
 
     Raises:
         ValueError: the body has none of the skeleton's keypoints.

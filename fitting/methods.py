@@ -1,0 +1,111 @@
+"""The readings of "we follow CLIFF to refine the initial predictions", behind one interface.
+
+`params` moves each person's own parameters by the second-order solver, `network` fine-tunes the regressor's weights on
+the same objective, `smplify` is SPIN's Adam schedule with SPIN's objective.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float
+
+from fitting.body import Body
+from fitting.finetune import Crops, FinetuneConfig, finetune
+from fitting.reduced_body import reduce_body
+from fitting.refinement import BodyFits, RefinementConfig, refine
+from fitting.regressor import Regressor
+from fitting.smplify import SmplifyConfig, smplify
+from pose2d.errors import InputError
+from pose2d.skeletons import Skeleton
+
+
+@dataclass(frozen=True)
+class FitInputs:
+    """All that a method may need for n persons; arrays as of `fitting.refinement.refine`.
+
+    Attributes:
+        regressor, crops: what made the initial predictions, for `network`; None where they come from elsewhere.
+    """
+
+    body: Body
+    skeleton: Skeleton
+    xy_px: Float[np.ndarray, "n k 2"]
+    weights: Float[np.ndarray, "n k"]
+    intrinsics: Float[np.ndarray, "n 3 3"]
+    initial: BodyFits
+    size_px: Float[np.ndarray, "n"]
+    regressor: Regressor | None = None
+    crops: Crops | None = None
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Constants of each method; `network` uses those of the refinement for its objective."""
+
+    refinement: RefinementConfig = field(default_factory=RefinementConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    smplify: SmplifyConfig = field(default_factory=SmplifyConfig)
+
+
+def _params(inputs: FitInputs, config: MethodConfig) -> BodyFits:
+    return refine(
+        reduce_body(inputs.body, inputs.skeleton),
+        inputs.skeleton,
+        inputs.xy_px,
+        inputs.weights,
+        inputs.intrinsics,
+        inputs.initial,
+        inputs.size_px,
+        config.refinement,
+    )
+
+
+def _network(inputs: FitInputs, config: MethodConfig) -> BodyFits:
+    if inputs.regressor is None or inputs.crops is None:
+        raise InputError(
+            "method 'network' fine-tunes the regressor, so the initial bodies must come from one, not a file"
+        )
+    return finetune(
+        inputs.regressor,
+        inputs.crops,
+        inputs.body,
+        inputs.skeleton,
+        inputs.xy_px,
+        inputs.weights,
+        inputs.intrinsics,
+        inputs.size_px,
+        config.refinement,
+        config.finetune,
+    )
+
+
+def _smplify(inputs: FitInputs, config: MethodConfig) -> BodyFits:
+    return smplify(
+        inputs.body,
+        inputs.skeleton,
+        inputs.xy_px,
+        inputs.weights,
+        inputs.intrinsics,
+        inputs.initial,
+        inputs.size_px,
+        config.smplify,
+    )
+
+
+Method = Callable[[FitInputs, MethodConfig], BodyFits]
+
+METHODS: dict[str, Method] = {"params": _params, "network": _network, "smplify": _smplify}
+
+
+def fit_bodies(method: str, inputs: FitInputs, config: MethodConfig = MethodConfig()) -> BodyFits:
+    """Refine the initial bodies by `method`.
+
+    Raises:
+        InputError: unknown method, or the inputs lack what it needs.
+    """
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
+    return METHODS[method](inputs, config)
