@@ -72,8 +72,8 @@ class TrainPoseConfig:
     validation_persons: int = 600
     minutes: float = 65.0
     seed: int = 0
-    batch: int = 32
-    lr: float = 2e-3
+    batch: int = 16
+    lr: float = 1.5e-3
     weight_decay: float = 0.01
     warmup: float = 0.03
     ema: float = 0.998

@@ -32,9 +32,9 @@ class Augmentation:
         half_body_share: share of crops that show the upper or the lower body alone (where enough is labelled).
     """
 
-    scale: float = 0.25
-    rotation_deg: float = 20.0
-    rotation_share: float = 0.5
+    scale: float = 0.2
+    rotation_deg: float = 15.0
+    rotation_share: float = 0.4
     shift: float = 0.02
     flip_share: float = 0.5
     colour: float = 0.2

@@ -1,0 +1,223 @@
+"""Training a confidence branch from a feature cache: seconds, since the pose network is not run again."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from calibration.ccnet import BranchSpec, CCNet, Head, inputs_of_cache
+from calibration.features import CachedFeatures
+from calibration.losses import CONFIDENCE_LOSSES, average_precision_surrogate, visibility_loss
+from pose2d.errors import InputError
+
+_CONDENSE_BATCH = 256
+Loss = Literal["mse", "bce", "heteroscedastic", "evidential", "ap"]
+
+
+@dataclass(frozen=True)
+class BranchTraining:
+    """How a branch is trained.
+
+    Attributes:
+        head: form of the branch.
+        loss: of confidences: "mse" is equation 20, the others section 6.4's; "ap" is "mse" plus the surrogate.
+        visibility_weight: lambda of equation 22.
+        instance_weight: weight of the squared error of sum(v s) / sum(v) to the instance's OKS; 0 in the paper.
+        epochs: at most.
+        batch: persons a step.
+        lr: of Adam; a tenth after 60 % and again after 85 % of the epochs.
+        weight_decay: decoupled, of matrices.
+        patience: epochs without a better held-out loss before training stops.
+        held_out: share of the images that only tell when to stop, where no validation cache is given.
+        seed: of weights, order and the held-out images.
+    """
+
+    head: Head = "local"
+    loss: Loss = "mse"
+    visibility_weight: float = 0.1
+    instance_weight: float = 0.0
+    epochs: int = 60
+    batch: int = 128
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    patience: int = 12
+    held_out: float = 0.15
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainedBranch:
+    """A trained branch and how it came about.
+
+    Attributes:
+        branch: with the weights of its best epoch.
+        held_out_loss: of every epoch, on held-out persons.
+        seconds: that training took, the condensing of features included.
+        persons: that it was trained on.
+    """
+
+    branch: CCNet
+    held_out_loss: tuple[float, ...]
+    seconds: float
+    persons: int
+
+
+@dataclass(frozen=True)
+class _Samples:
+    condensed: tuple[Tensor, ...]
+    target: Float[Tensor, "n k"]
+    labelled: Bool[Tensor, "n k"]
+    image_ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def rows(self, rows: Tensor) -> _Samples:
+        return _Samples(
+            tuple(tensor[rows] for tensor in self.condensed),
+            self.target[rows],
+            self.labelled[rows],
+            self.image_ids[rows.numpy()],
+        )
+
+
+def train_branch(
+    cache: CachedFeatures,
+    config: BranchTraining,
+    network_name: str = "",
+    validation: CachedFeatures | None = None,
+    target: Float[np.ndarray, "n k"] | None = None,
+) -> TrainedBranch:
+    """Train a branch on cached features of a frozen network.
+
+    Args:
+        cache: persons to train on, best of images that the pose network was not trained on.
+        config: how.
+        network_name: for the record.
+        validation: persons that tell when to stop; without, a share of the cache's images is held out.
+        target: accuracy to predict, in [0, 1]; None for the OKS.
+
+    Raises:
+        InputError: there is nothing to train on, or a loss is not finite.
+    """
+    start = time.monotonic()
+    torch.manual_seed(config.seed)
+    spec = BranchSpec(
+        config.head,
+        cache.poses.skeleton.name,
+        int(cache.feature.shape[1]),
+        cache.feature.ndim == 4,
+        network_name,
+        cache.network_hash,
+    )
+    branch = CCNet(spec)
+    samples = _samples(branch, cache, target)
+    if validation is not None:
+        train, held_out = samples, _samples(branch, validation, None)
+    else:
+        train, held_out = _split(samples, config)
+    branch.standardise(*train.condensed)
+    history = _fit(branch, train, held_out, config)
+    return TrainedBranch(branch.eval(), tuple(history), time.monotonic() - start, len(train))
+
+
+def _samples(branch: CCNet, cache: CachedFeatures, target: np.ndarray | None) -> _Samples:
+    if len(cache) == 0 or not cache.labelled.any():
+        raise InputError(f"{cache.dataset.annotation_file} has no labelled keypoint to train a confidence branch on")
+    parts = [
+        branch.condense(inputs_of_cache(cache, slice(begin, begin + _CONDENSE_BATCH)))
+        for begin in range(0, len(cache), _CONDENSE_BATCH)
+    ]
+    # Maps are kept as half floats, as the cache holds them.
+    condensed = tuple(
+        torch.cat([part[i].half() if part[i].ndim == 4 else part[i] for part in parts]) for i in range(len(parts[0]))
+    )
+    values = cache.keypoint_oks() if target is None else target
+    return _Samples(
+        condensed,
+        torch.from_numpy(values.astype(np.float32)),
+        torch.from_numpy(np.array(cache.labelled)),
+        cache.dataset.image_ids,
+    )
+
+
+def _split(samples: _Samples, config: BranchTraining) -> tuple[_Samples, _Samples]:
+    images = np.unique(samples.image_ids)
+    if len(images) < 2:
+        raise InputError(
+            "a confidence branch needs persons of two images or more: one is held out to tell when to stop"
+        )
+    count = min(max(round(config.held_out * len(images)), 1), len(images) - 1)
+    chosen = np.random.default_rng(config.seed).permutation(images)[:count]
+    mark = np.isin(samples.image_ids, chosen)
+    return tuple(samples.rows(torch.from_numpy(np.flatnonzero(rows))) for rows in (~mark, mark))  # type: ignore[return-value]
+
+
+def _loss(branch: CCNet, samples: _Samples, config: BranchTraining) -> Tensor:
+    """Equation 22, with the instance's term where it is asked for."""
+    output = branch.decide(*samples.condensed)
+    name = "mse" if config.loss == "ap" else config.loss
+    loss = CONFIDENCE_LOSSES[name](output.confidence, output.extra, samples.target, samples.labelled)
+    loss = loss + config.visibility_weight * visibility_loss(output.visibility_logit, samples.labelled)
+    if config.instance_weight or config.loss == "ap":
+        weight = output.visibility
+        instance = (weight * output.confidence).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
+        count = samples.labelled.sum(dim=1).clamp_min(1)
+        truth = (samples.target * samples.labelled).sum(dim=1) / count
+        if config.instance_weight:
+            loss = loss + config.instance_weight * (instance - truth).square().mean()
+        if config.loss == "ap":
+            loss = loss + 0.1 * average_precision_surrogate(instance, truth)
+    return loss
+
+
+def _fit(branch: CCNet, train: _Samples, held_out: _Samples, config: BranchTraining) -> list[float]:
+    matrices = [p for p in branch.parameters() if p.ndim > 1]
+    vectors = [p for p in branch.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        lr=config.lr,
+    )
+    generator = torch.Generator().manual_seed(config.seed)
+    best, best_state = math.inf, copy.deepcopy(branch.state_dict())
+    history: list[float] = []
+    for epoch in range(config.epochs):
+        share = epoch / config.epochs
+        for group in optimiser.param_groups:
+            group["lr"] = config.lr * (1.0 if share < 0.6 else 0.1 if share < 0.85 else 0.01)
+        branch.train()
+        for rows in torch.randperm(len(train), generator=generator).split(config.batch):
+            part = train.rows(rows)
+            loss = _loss(branch, part, config)
+            if not torch.isfinite(loss):
+                raise InputError(
+                    f"the branch's loss is {float(loss.detach())} in epoch {epoch}, "
+                    f"on images {part.image_ids.tolist()}: look at their areas and keypoints, or lower the learning rate"
+                )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+        history.append(_held_out_loss(branch, held_out, config))
+        if history[-1] < best:
+            best, best_state = history[-1], copy.deepcopy(branch.state_dict())
+        elif epoch - int(np.argmin(history)) >= config.patience:
+            break
+    branch.load_state_dict(best_state)
+    return history
+
+
+@torch.no_grad()
+def _held_out_loss(branch: CCNet, held_out: _Samples, config: BranchTraining) -> float:
+    branch.eval()
+    total = 0.0
+    for rows in torch.arange(len(held_out)).split(1024):
+        total += float(_loss(branch, held_out.rows(rows), config)) * len(rows)
+    return total / len(held_out)
