@@ -13,6 +13,9 @@ from eval3dpw.openworld.world_parallel import usable_cores
 from pose2d.errors import InputError
 from pose2d.storage import write_json
 
+WORLD_FILE = "world.json"
+"""What a world holds, and the mark that a directory is one."""
+
 Part = Literal["3dpw", "coco"]
 
 
@@ -82,32 +85,45 @@ def make_world(config: MakeWorldConfig) -> Path:
     It is made in `<out>.partial` and renamed, so a world that exists is whole.
 
     Raises:
-        InputError: `out` exists and `overwrite` is not set, or a number makes no sense.
+        InputError: `out` exists and `overwrite` is not set, or holds something else than a world; a number makes no
+            sense; the files cannot be written.
     """
-    out = Path(config.out)
+    out = Path(config.out).resolve()
     counts = config.counts or WORLD_SIZES[config.size]
     _check(config, counts)
-    if out.exists() and not config.overwrite:
-        raise InputError(f"{out} exists: choose another directory or add --overwrite")
+    _check_target(out, config.overwrite)
     partial = out.with_name(f"{out.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    workers = config.workers or usable_cores()
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write_parts(partial, config, counts)
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or partial} cannot be written ({error.strerror}): free some space or choose another --out"
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
 
+
+def _write_parts(folder: Path, config: MakeWorldConfig, counts: WorldCounts) -> None:
+    workers = config.workers or usable_cores()
     valid_persons = {}
     if "3dpw" in config.parts:
         for split in SEQUENCE_SPLITS:
             if number := getattr(counts, f"{split}_sequences"):
                 sequences = SequenceConfig(config.seed, split, counts.frames)
-                valid_persons[split] = write_sequence_split(partial / "3dpw", sequences, number, workers)
+                valid_persons[split] = write_sequence_split(folder / "3dpw", sequences, number, workers)
     if "coco" in config.parts:
         for split in CROP_SPLITS:
             if number := getattr(counts, f"{split}_crops"):
-                write_crop_split(partial / "coco", CropConfig(config.seed, split), number, workers)
+                write_crop_split(folder / "coco", CropConfig(config.seed, split), number, workers)
 
     write_json(
-        partial / "world.json",
+        folder / WORLD_FILE,
         {
             "seed": config.seed,
             "parts": list(config.parts),
@@ -115,10 +131,15 @@ def make_world(config: MakeWorldConfig) -> Path:
             "valid_persons_in_frames": valid_persons,
         },
     )
-    if out.exists():
-        shutil.rmtree(out)
-    partial.rename(out)
-    return out
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not overwrite:
+        raise InputError(f"{out} exists: choose another directory or add --overwrite")
+    if not (out / WORLD_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} holds no open world (no {WORLD_FILE}), so it is not overwritten: choose another --out")
 
 
 def _check(config: MakeWorldConfig, counts: WorldCounts) -> None:

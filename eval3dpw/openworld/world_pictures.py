@@ -79,7 +79,7 @@ def take_picture(
     looks = [sample_appearance(rng) for _ in people]
     ground = _ground_points(people)
     position = -T_camera_world[:3, :3].T @ T_camera_world[:3, 3]
-    place = _with_clear_view(Surroundings.sample(rng), position[None], ground)
+    place = with_clear_view(Surroundings.sample(rng), position[None], ground)
     props = _prop_before(rng, ground[0], position) if occluder else ()
     strong = rng.random() < 0.08
     strength = rng.uniform(1.2, 2.2) if strong else rng.uniform(0.2, 0.9)
@@ -107,7 +107,7 @@ class SequenceStage:
         """Draw the stage for the actors' bodies (actor, image)."""
         positions = -np.einsum("nji,nj->ni", scene.T_camera_world[:, :3, :3], scene.T_camera_world[:, :3, 3])
         ground = np.concatenate([_ground_points(track) for track in people])
-        place = _with_clear_view(Surroundings.sample(rng), positions[::8], ground[::8])
+        place = with_clear_view(Surroundings.sample(rng), positions[::8], ground[::8])
         props: tuple[Solid, ...] = ()
         if scene.occluder_frame is not None:
             frame = scene.occluder_frame
@@ -236,7 +236,7 @@ def _prop_before(
     return sample_prop(rng, float(place[0]), float(place[2]))
 
 
-def _with_clear_view(
+def with_clear_view(
     place: Surroundings, cameras: Float[np.ndarray, "c 3"], people: Float[np.ndarray, "p 3"]
 ) -> Surroundings:
     """The place without the solids that stand between a camera and a person."""

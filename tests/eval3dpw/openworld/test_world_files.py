@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,14 +214,22 @@ def test_the_full_world_is_as_large_as_a_table_needs() -> None:
 
 def test_an_existing_world_is_not_overwritten_unless_told(tmp_path: Path) -> None:
     out = tmp_path / "world"
-    out.mkdir()
+    one = MakeWorldConfig(out, counts=WorldCounts(test_crops=1), workers=1)
+    make_world(one)
     (out / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="exists"):
-        make_world(MakeWorldConfig(out, counts=WorldCounts(test_crops=1), workers=1))
+        make_world(one)
     assert (out / "mine.txt").read_text() == "mine"
-    make_world(MakeWorldConfig(out, counts=WorldCounts(test_crops=1), workers=1, overwrite=True))
+    make_world(replace(one, overwrite=True))
     assert not (out / "mine.txt").exists()
     assert (out / "coco" / "annotations" / "person_keypoints_test.json").is_file()
+
+
+def test_a_directory_that_is_no_world_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="no open world"):
+        make_world(MakeWorldConfig(tmp_path, counts=WorldCounts(test_crops=1), workers=1, overwrite=True))
+    assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
 def test_an_interrupted_world_is_never_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +239,17 @@ def test_an_interrupted_world_is_never_there(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(world, "write_crop_split", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make_world(MakeWorldConfig(tmp_path / "world", counts=WorldCounts(test_crops=1), workers=1))
-    assert not (tmp_path / "world").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "000000000001.jpg")
+
+    monkeypatch.setattr(world, "write_crop_split", full)
+    with pytest.raises(InputError, match=r"000000000001.jpg cannot be written \(No space left"):
+        make_world(MakeWorldConfig(tmp_path / "world", counts=WorldCounts(test_crops=1), workers=1))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
