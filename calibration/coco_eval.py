@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from calibration import metrics
+from calibration import aggregation, metrics
 from calibration.accuracy import Accuracy, accuracy_of
 from calibration.bootstrap import (
     Interval,
@@ -249,14 +249,9 @@ def standard_confidences(
     yield "random", Confidence(rng.random(shape[:1]), rng.random(shape))
     yield "oracle", Confidence(accuracy.oks, np.nan_to_num(accuracy.keypoint_oks))
     if given is not None:
-        yield f"mean of keypoints > {USUAL_THRESHOLD}", Confidence(mean_above(given, USUAL_THRESHOLD), given)
-        yield "mean of all keypoints", Confidence(np.mean(given, axis=1), given)
-
-
-def mean_above(keypoint: Float[np.ndarray, "n k"], threshold: float) -> Float[np.ndarray, " n"]:
-    """Equation 5: mean of the keypoint confidences above `threshold`; 0 where none is."""
-    above = keypoint > threshold
-    return np.where(above, keypoint, 0).sum(axis=1) / np.maximum(above.sum(axis=1), 1)
+        usual = aggregation.above_threshold(given, USUAL_THRESHOLD)
+        yield f"mean of keypoints > {USUAL_THRESHOLD}", Confidence(usual, given)
+        yield "mean of all keypoints", Confidence(aggregation.mean(given), given)
 
 
 def _are_flags(raw_score: np.ndarray) -> bool:

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 
 from pose2d.errors import InputError
 from pose2d.skeletons import COCO17, WHOLEBODY133, Skeleton
-from pose2d.storage import require_file
+from pose2d.storage import atomic_path, require_file
 
 Source = str | Path | Mapping[str, Any] | Sequence[Any]
 """A file, or what `json.load` made of it."""
@@ -161,6 +161,20 @@ class KeypointDetections:
     def __len__(self) -> int:
         return len(self.image)
 
+    def subset(self, chosen: Int[np.ndarray, " c"]) -> KeypointDetections:
+        """Some of the detections, by number."""
+        return KeypointDetections(
+            name=self.name,
+            image=self.image[chosen],
+            xy_px=self.xy_px[chosen],
+            raw_score=self.raw_score[chosen],
+            score=self.score[chosen],
+            area=self.area[chosen],
+            centres=None if self.centres is None else self.centres[chosen],
+            part_scores={part: values[chosen] for part, values in self.part_scores.items()},
+            entries=self.entries[chosen],
+        )
+
 
 def read_truth(source: Source, skeleton: Skeleton = COCO17, use_area: bool = True) -> KeypointTruth:
     """Read an annotation file.
@@ -218,28 +232,29 @@ def read_truth(source: Source, skeleton: Skeleton = COCO17, use_area: bool = Tru
     )
 
 
-def read_detections(source: Source, truth: KeypointTruth) -> KeypointDetections:
-    """Read a results file against the annotation file that it belongs to.
+def read_detections(source: Source, truth: KeypointTruth | None) -> KeypointDetections:
+    """Read a results file against the annotation file that it belongs to, or (COCO's 17 keypoints) without one.
 
     Raises:
         InputError: naming the file, the entry's index and the field.
     """
     name = _name(source, "results")
-    wholebody = truth.skeleton is WHOLEBODY133
+    skeleton = COCO17 if truth is None else truth.skeleton
+    wholebody = skeleton is WHOLEBODY133
     kind = list[_WholeBodyResult] if wholebody else list[_Result]
     results: list[Any] = _decode(source, kind, name, "results file (a list of detections)")
     if not results:
         raise InputError(f"{name} holds no detections: the list is empty")
     image_id = _integers([r.image_id for r in results], name, "entry", "image_id")
-    image, known = _look_up(image_id, truth.image_ids)
-    if not known.all():
+    image, known = _look_up(image_id, np.unique(image_id) if truth is None else truth.image_ids)
+    if truth is not None and not known.all():
         entry = int(np.argmin(known))
         raise InputError(
             f"{name}: entry {entry}, field image_id: {truth.name} has no image {image_id[entry]}; "
             "are the two files of the same set?"
         )
     fields = WHOLEBODY_FIELDS if wholebody else ("keypoints",)
-    keypoints = _keypoints(results, fields, truth.skeleton, range(len(results)), f"{name}: entry")
+    keypoints = _keypoints(results, fields, skeleton, range(len(results)), f"{name}: entry")
     if results[0].bbox:  # pycocotools' loadRes: the first entry decides whose box gives the area
         boxes = _boxes([r.bbox for r in results], range(len(results)), f"{name}: entry", required=True)
         area = boxes[:, 2] * boxes[:, 3]
@@ -255,22 +270,39 @@ def read_detections(source: Source, truth: KeypointTruth) -> KeypointDetections:
     for part in ("foot", "face", "lefthand", "righthand", "wholebody") if wholebody else ():
         own = [getattr(r, f"{part}_score") for r in results]
         part_scores[part] = np.array([s if o is None else o for o, s in zip(own, score)], dtype=float)
-    entries = np.flatnonzero([r.category_id == truth.category_id for r in results])
-    if len(entries) == 0:
+    entries = np.flatnonzero([truth is None or r.category_id == truth.category_id for r in results])
+    if truth is not None and len(entries) == 0:
         raise InputError(
             f"{name}: entry 0, field category_id: no entry has category {truth.category_id} of {truth.name}"
         )
-    return KeypointDetections(
+    everything = KeypointDetections(
         name=name,
-        image=image[entries],
-        xy_px=np.ascontiguousarray(keypoints[entries, :, :2]),
-        raw_score=np.ascontiguousarray(keypoints[entries, :, 2]),
-        score=score[entries],
-        area=area[entries],
-        centres=None if centres is None else centres[entries],
-        part_scores={part: values[entries] for part, values in part_scores.items()},
-        entries=entries,
+        image=image,
+        xy_px=np.ascontiguousarray(keypoints[:, :, :2]),
+        raw_score=np.ascontiguousarray(keypoints[:, :, 2]),
+        score=score,
+        area=area,
+        centres=centres,
+        part_scores=part_scores,
+        entries=np.arange(len(results)),
     )
+    return everything if len(entries) == len(results) else everything.subset(entries)
+
+
+def read_json_list(path: str | Path) -> list[Any]:
+    """A results file's entries with all their fields.
+
+    Raises:
+        InputError: the file is not a JSON list.
+    """
+    content: list[Any] = _decode(path, list[Any], str(path), "results file (a list of detections)")
+    return content
+
+
+def write_results(path: str | Path, entries: list[Any]) -> None:
+    """Write a results file, whole or not at all."""
+    with atomic_path(path) as partial:
+        partial.write_bytes(msgspec.json.encode(entries))
 
 
 def _name(source: Source, kind: str) -> str:
@@ -438,15 +470,11 @@ def part_of_detections(
     """
     where = dict(truth.skeleton.parts)[part]
     present = np.flatnonzero((detections.raw_score[:, where] > 0).any(axis=1))
-    of_part = KeypointDetections(
-        name=detections.name,
-        image=detections.image[present],
+    of_part = replace(
+        detections.subset(present),
         xy_px=np.ascontiguousarray(detections.xy_px[present, where]),
         raw_score=np.ascontiguousarray(detections.raw_score[present, where]),
         score=detections.part_scores[part][present],
-        area=detections.area[present],
-        centres=None if detections.centres is None else detections.centres[present],
         part_scores={},
-        entries=detections.entries[present],
     )
     return of_part, present
