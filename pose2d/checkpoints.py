@@ -8,9 +8,10 @@ that hold further objects beside tensors (mmpose's configurations, training stat
 import pickle
 import re
 import zipfile
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -241,7 +242,7 @@ class _TensorUnpickler(pickle.Unpickler):
         if module == "torch._utils" and name in _REBUILDERS:
             return getattr(torch._utils, name)
         if (module, name) == ("collections", "OrderedDict"):
-            return dict
+            return OrderedDict
         if (module, name) == ("torch", "Size"):
             return torch.Size
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
@@ -253,6 +254,13 @@ class _TensorUnpickler(pickle.Unpickler):
 
 def _load_inert(file: Any, **options: Any) -> Any:
     return _TensorUnpickler(file, **options).load()
+
+
+def _inert_pickle() -> ModuleType:
+    """What torch takes for the module ``pickle``."""
+    module = ModuleType("inert_pickle")
+    module.__dict__.update(Unpickler=_TensorUnpickler, load=_load_inert, UnpicklingError=pickle.UnpicklingError)
+    return module
 
 
 def convert_checkpoint(source: str | Path, target: str | Path) -> int:
@@ -279,9 +287,8 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> int:
                 raise InputError(
                     f"{source} is a TorchScript program, not a checkpoint: find the state dict it came from"
                 )
-    module = SimpleNamespace(Unpickler=_TensorUnpickler, load=_load_inert)
     try:
-        contents = torch.load(source, map_location="cpu", pickle_module=module, weights_only=False)
+        contents = torch.load(source, map_location="cpu", pickle_module=_inert_pickle(), weights_only=False)
     except Exception as error:  # torch's readers raise nearly anything on damaged files
         reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
         raise InputError(f"{source} cannot be read as a checkpoint, it is damaged or cut short ({reason})") from None
