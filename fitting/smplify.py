@@ -82,32 +82,37 @@ def smplify(
     mixture = None if config.mixture is None else load_pose_mixture(config.mixture)
     xy_px, weights = xy_px[:, present], weights[:, present]
     inputs = [xy_px, weights, intrinsics, initial.rotations, initial.betas, initial.translation, size_px]
-    reason = refusals(*(torch.tensor(a, dtype=torch.float64) for a in inputs), config.max_beta).numpy()
-    out = BodyFits(
-        initial.rotations.copy(),
-        initial.betas.copy(),
-        initial.translation.copy(),
-        reason,
-        np.where(reason == FITTABLE, 2 * config.iterations, 0),
-        np.full(len(initial), np.nan),
-        np.full(len(initial), np.nan),
-    )
-    fittable = np.flatnonzero(reason == FITTABLE)
+    doubles = [torch.tensor(a, dtype=torch.float64) for a in inputs]
+    xy, weight, camera, rotations, betas, translation, size = doubles
+    refused = refusals(xy, weight, camera, rotations, betas, translation, size, config.max_beta).numpy()
+    fittable = np.flatnonzero(refused == FITTABLE)
+    out = {
+        "rotations": initial.rotations.copy(),
+        "betas": initial.betas.copy(),
+        "translation": initial.translation.copy(),
+        "reason": refused.copy(),
+        "iterations": np.where(refused == FITTABLE, 2 * config.iterations, 0),
+        "initial_objective": np.full(len(initial), np.nan),
+        "objective": np.full(len(initial), np.nan),
+    }
     for start in range(0, len(fittable), config.batch_size):
         frames = fittable[start : start + config.batch_size]
-        _fit_batch(body, skeleton, [torch.tensor(a[frames]).float() for a in inputs], out, frames, config, mixture)
-    return out
+        fitted = _fit_batch(body, skeleton, [array[frames].float() for array in doubles], config, mixture)
+        better = fitted["reason"] == Reason.ITERATION_LIMIT
+        for name, array in fitted.items():
+            rows = better if name in ("rotations", "betas", "translation") else slice(None)
+            out[name][frames[rows]] = array[rows]
+    return BodyFits(**out)
 
 
 def _fit_batch(
     body: Body,
     skeleton: Skeleton,
     inputs: list[Tensor],
-    out: BodyFits,
-    frames: np.ndarray,
     config: SmplifyConfig,
     mixture: PoseMixture | None,
-) -> None:
+) -> dict[str, np.ndarray]:
+    """Both stages for some persons; the fields of `BodyFits` by name."""
     xy, weights, intrinsics, rotations, betas, translation, size = inputs
     crop_px = 224 / (config.crop_scale * size)
     observed = torch.where(weights[..., None] > 0, xy, 0.0)
@@ -155,14 +160,19 @@ def _fit_batch(
 
     _adam([root, joints, shape], body_loss, config)
     after = mean_error(root, joints, shape, camera)
-    pose = roma.rotvec_to_rotmat(torch.cat([root, joints], 1).double()).numpy()
+    pose = roma.rotvec_to_rotmat(torch.cat([root, joints], 1))
     sane = torch.isfinite(after) & (shape.abs() <= config.max_beta).all(1)
-    better = (sane & (after < before)).numpy()
-    out.initial_objective[frames], out.objective[frames] = before, torch.where(torch.tensor(better), after, before)
-    failed = np.where(sane.numpy(), Reason.DAMPING_LIMIT, Reason.DIVERGED)
-    out.reason[frames] = np.where(better, Reason.ITERATION_LIMIT, failed)
-    kept = frames[better]
-    out.rotations[kept], out.betas[kept], out.translation[kept] = pose[better], shape[better], camera[better]
+    better = sane & (after < before)
+    failed = torch.where(sane, int(Reason.DAMPING_LIMIT), int(Reason.DIVERGED))
+    fitted = {
+        "rotations": pose,
+        "betas": shape,
+        "translation": camera,
+        "reason": torch.where(better, int(Reason.ITERATION_LIMIT), failed),
+        "initial_objective": before,
+        "objective": torch.where(better, after, before),
+    }
+    return {name: array.numpy() for name, array in fitted.items()}
 
 
 def _adam(parameters: list[Tensor], loss: Callable[[], Tensor], config: SmplifyConfig) -> None:
