@@ -200,7 +200,8 @@ def _fit(branch: CCNet, train: _Samples, held_out: _Samples, config: BranchTrain
             if not torch.isfinite(loss):
                 raise InputError(
                     f"the branch's loss is {float(loss.detach())} in epoch {epoch}, "
-                    f"on images {part.image_ids.tolist()}: look at their areas and keypoints, or lower the learning rate"
+                    f"on images {part.image_ids.tolist()}: "
+                    "look at their areas and keypoints, or lower the learning rate"
                 )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -1,12 +1,13 @@
 """CCNet: a light branch on a frozen pose network that says how right each keypoint is, and whether it is there.
 
-Three forms of the branch share one interface:
+Four forms of the branch share one interface:
 
 * `linear`: global average pooling and one linear layer, as the paper's supplement says;
 * `conv`: the convolutional branch of about 0.08 M parameters that table 2's figures imply;
 * `local`: this project's form. Both of the paper's read the feature map as a whole; this one also reads the features
   at each predicted keypoint, the shape of each heatmap's peak, where the keypoints lie in the crop, and the size of
-  the box in the image. The OKS depends on all of these, and the crop hides the last.
+  the box in the image. The OKS depends on all of these, and the crop hides the last;
+* `scores`: a small perceptron on the raw scores alone, without any feature: the control that the others have to beat.
 
 Outputs are a confidence (expected OKS) and a visibility (probability of a label) for each keypoint. The pose network is
 not touched: keypoints and raw scores are the same with and without a branch.
@@ -33,8 +34,8 @@ from pose2d.poses import Poses2D
 from pose2d.skeletons import SKELETONS, Skeleton
 from pose2d.storage import atomic_path, read_npz, require_file, write_npz
 
-Head = Literal["linear", "conv", "local"]
-HEADS: tuple[Head, ...] = ("linear", "conv", "local")
+Head = Literal["linear", "conv", "local", "scores"]
+HEADS: tuple[Head, ...] = ("linear", "conv", "local", "scores")
 _EXTRA = 3
 _CONTEXT_CELLS = 5
 
@@ -113,7 +114,12 @@ class CCNet(nn.Module):
         super().__init__()
         self.spec = spec
         keypoints = len(SKELETONS[spec.skeleton])
-        branches: dict[str, type[nn.Module]] = {"linear": _Linear, "conv": _Convolutional, "local": _Local}
+        branches: dict[str, type[nn.Module]] = {
+            "linear": _Linear,
+            "conv": _Convolutional,
+            "local": _Local,
+            "scores": _Scores,
+        }
         if spec.head not in branches:
             raise InputError(f"there is no branch {spec.head!r}; known are {', '.join(branches)}")
         self.branch = branches[spec.head](spec.channels, spec.feature_is_map, keypoints)
@@ -220,6 +226,24 @@ class _Convolutional(nn.Module):
         return outputs.unflatten(1, (self._keypoints, 2 + _EXTRA))
 
 
+class _Scores(nn.Module):
+    """The control: a perceptron on the raw scores."""
+
+    def __init__(self, channels: int, feature_is_map: bool, keypoints: int) -> None:
+        super().__init__()
+        self.standard = _Standard(keypoints)
+        self.layers = nn.Sequential(
+            nn.Linear(keypoints, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, (2 + _EXTRA) * keypoints)
+        )
+        self._keypoints = keypoints
+
+    def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
+        return (inputs.raw_score,)
+
+    def forward(self, raw_score: Tensor) -> Tensor:
+        return self.layers(self.standard(raw_score)).unflatten(1, (self._keypoints, 2 + _EXTRA))
+
+
 class _Local(nn.Module):
     """Features at each keypoint, its peak, its place and the box's size; one code for the whole person beside."""
 
@@ -266,6 +290,14 @@ class _Local(nn.Module):
             local = self.local_standard(local)
             parts.append(functional.gelu(torch.einsum("bkc,kcd->bkd", local, self.local)))
         return self.head(torch.cat(parts, dim=-1)) + self.bias
+
+
+_BRANCHES: dict[str, type[nn.Module]] = {
+    "linear": _Linear,
+    "conv": _Convolutional,
+    "local": _Local,
+    "scores": _Scores,
+}
 
 
 def features_at(feature: Float[Tensor, "b c h w"], xy_fraction: Float[Tensor, "b k 2"]) -> Float[Tensor, "b k c2"]:

@@ -18,6 +18,13 @@ Size = tuple[int, int]
 SMALL_INPUT = InputSpec(size_wh=(96, 128), udp=True, flip_shift=False)
 """Input of the small networks, which `pose2d.training` trains on the open world with UDP's continuous coordinates."""
 
+
+def _small_sbl(num_keypoints: int, spec: InputSpec) -> SBL:
+    network = SBL(18, num_keypoints, 32, 64, input_spec=spec)
+    network.set_decoding("dark-udp")
+    return network
+
+
 _RESNET_MAPS = (256, 512, 1024, 2048)
 
 
@@ -52,7 +59,7 @@ NETWORKS: dict[str, Entry] = {
     "sbl-r50-caffe": Entry("SBL", SBL_INPUT, lambda k, spec: SBL(50, k, stride_on="caffe", input_spec=spec)),
     "sbl-r101-caffe": Entry("SBL", SBL_INPUT, lambda k, spec: SBL(101, k, stride_on="caffe", input_spec=spec)),
     "sbl-r152-caffe": Entry("SBL", SBL_INPUT, lambda k, spec: SBL(152, k, stride_on="caffe", input_spec=spec)),
-    "sbl-small": Entry("SBL", SMALL_INPUT, lambda k, spec: SBL(18, k, 32, 64, input_spec=spec)),
+    "sbl-small": Entry("SBL", SMALL_INPUT, _small_sbl),
     "hrnet-w32": Entry("HRNet", HRNET_INPUT, lambda k, spec: HRNet(32, k, spec)),
     "hrnet-w48": Entry("HRNet", HRNET_INPUT, lambda k, spec: HRNet(48, k, spec)),
     "vitpose-s": Entry("ViTPose", VITPOSE_INPUT, lambda k, spec: ViTPose("s", k, input_spec=spec)),
