@@ -6,9 +6,13 @@ import contextlib
 import itertools
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from pose2d.errors import InputError
 from pose2d.progress import track
 
 Item = TypeVar("Item")
@@ -69,12 +73,26 @@ def parallel_map(
         workers: number of processes; with one, everything runs in the calling process.
         description: a few words in front of the progress display.
         chunk: items that are handed to a process at a time.
+
+    Raises:
+        InputError: a process was killed from outside.
     """
     work = [(function, item) for item in items]
     workers = min(workers, len(work))
     if workers <= 1:
         return list(track(map(_call, work), description, total=len(work)))
-    with _single_threaded_children(), multiprocessing.get_context("spawn").Pool(workers) as pool:
-        # The first item is done here: what numba compiles for it lies in its cache before the processes need it.
-        results = itertools.chain(map(_call, work[:1]), pool.imap(_call, work[1:], chunksize=chunk))
-        return list(track(results, description, total=len(work)))
+    # The first item is done here: what numba compiles for it lies in its cache before the processes need it.
+    first = _call(work[0])
+    context = multiprocessing.get_context("spawn")
+    try:
+        with _single_threaded_children(), ProcessPoolExecutor(workers, context, _leave_interrupts_to_parent) as pool:
+            results = itertools.chain([first], pool.map(_call, work[1:], chunksize=chunk))
+            return list(track(results, description, total=len(work)))
+    except BrokenProcessPool:
+        raise InputError(
+            f"{description}: a worker process was killed, perhaps for want of memory: try fewer than {workers} workers"
+        ) from None
+
+
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
