@@ -2,55 +2,139 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import sys
+from dataclasses import dataclass
 from typing import Any
 
-# Subcommand -> where its dataclass stands. Modules of commands import nothing heavy until they run.
+
+@dataclass(frozen=True)
+class Entry:
+    """A subcommand: where its dataclass stands (imported only when asked for), what it is for, how it is called."""
+
+    location: str
+    purpose: str
+    example: str
+
+
 COMMANDS = {
-    "demo": "eval3dpw.commands:Demo",
-    "compare": "eval3dpw.commands:Compare",
-    "fit": "eval3dpw.commands:Fit",
-    "evaluate": "eval3dpw.commands:Evaluate",
-    "make-world": "eval3dpw.commands:MakeWorld",
-    "convert-body": "fitting.commands:ConvertBody",
+    "demo": Entry("eval3dpw.commands:Demo", "the whole way on a small open world, with pictures", "--out out/demo"),
+    "compare": Entry(
+        "eval3dpw.commands:Compare", "refine sequences under every weighting, and compare", "--root 3DPW --out out/3dpw"
+    ),
+    "fit": Entry(
+        "eval3dpw.commands:Fit", "refine sequences under one weighting", "--root 3DPW --weighting ccnet --out out/fit"
+    ),
+    "evaluate": Entry(
+        "eval3dpw.commands:Evaluate",
+        "judge fits on disk under any protocol",
+        "--root 3DPW --fits out/fit --protocol vibe",
+    ),
+    "make-world": Entry(
+        "eval3dpw.commands:MakeWorld", "render sequences and crops of the open world", "--out world --size small"
+    ),
+    "train-regressor": Entry(
+        "eval3dpw.commands:TrainRegressor", "train the small initial predictor", "--data world/coco --out out/regressor"
+    ),
+    "convert-body": Entry(
+        "fitting.commands:ConvertBody", "read an official SMPL .pkl safely, once", "basicmodel_m.pkl SMPL_MALE.npz"
+    ),
+    "convert-regressor": Entry(
+        "fitting.commands:ConvertRegressor", "the same for SPIN's checkpoint", "model_checkpoint.pt spin.safetensors"
+    ),
+    "coco-eval": Entry(
+        "calibration.commands:CocoEval",
+        "judge the confidences of any detector on COCO",
+        "--annotations GT.json --results A.json",
+    ),
+    "calibrate-file fit": Entry(
+        "calibration.commands:CalibrateFileFit",
+        "learn better scores from results alone",
+        "--annotations GT.json --results A.json --out CAL",
+    ),
+    "calibrate-file apply": Entry(
+        "calibration.commands:CalibrateFileApply", "and apply them", "--results A.json --calibrator CAL --out B.json"
+    ),
 }
 
-
-def _command(location: str) -> type:
-    module, name = location.split(":")
-    return getattr(importlib.import_module(module), name)
+_DESCRIPTION = "Calibrated confidences of 2D human keypoints, and the 3D bodies that they refine."
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one subcommand; 0 when done, 2 for a user's mistake (one sentence on stderr), 130 when interrupted."""
+    """Run one subcommand.
+
+    Returns:
+        Exit status: 0 done, 2 a user's mistake (one sentence on stderr), 130 interrupted.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("-h", "--help"):
+        _print_help()
+        return 0
+    if words[0] == "--completion":
+        return _print_completion(words[1] if len(words) > 1 else "bash")
+    name = next((name for name in COMMANDS if words[: name.count(" ") + 1] == name.split(" ")), None)
+    if name is None:
+        return _unknown(words)
+    return _run(name, words[name.count(" ") + 1 :])
+
+
+def _run(name: str, words: list[str]) -> int:
     import tyro
 
     from pose2d.errors import InputError
 
-    commands: dict[str, Any] = {name: _command(location) for name, location in COMMANDS.items()}
-    command = tyro.extras.subcommand_cli_from_dict(
-        commands, prog="run_fitting.py", description=__doc__ and _DESCRIPTION, args=arguments
-    )
+    command = tyro.cli(_load(name), args=words, prog=f"run_fitting.py {name}")
     try:
         command.run()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"error: cannot write{where}: {error.strerror}; nothing half-written is left", file=sys.stderr)
-        return 2
+        where = f" {error.filename}" if error.filename else ""
+        return _fail(f"cannot write{where}: {error.strerror}; nothing half-written is left")
     except KeyboardInterrupt:
-        print("interrupted: what was finished is kept", file=sys.stderr)
+        print("interrupted: what was finished is kept; run the same command again to go on", file=sys.stderr)
         return 130
     return 0
 
 
-_DESCRIPTION = "Calibrated 2D keypoint confidences, and the 3D bodies they refine."
+def _load(name: str) -> Any:
+    module, attribute = COMMANDS[name].location.split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _fail(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return 2
+
+
+def _unknown(words: list[str]) -> int:
+    asked = " ".join(words[:2]) if any(name.startswith(words[0] + " ") for name in COMMANDS) else words[0]
+    near = difflib.get_close_matches(asked, COMMANDS, n=2, cutoff=0.5)
+    meant = f": did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(COMMANDS)}"
+    return _fail(f"no subcommand {asked!r}{meant}")
+
+
+def _print_help() -> None:
+    width = max(map(len, COMMANDS))
+    print(f"usage: run_fitting.py SUBCOMMAND [options]\n\n{_DESCRIPTION}\n")
+    for name, entry in COMMANDS.items():
+        print(f"  {name:<{width}}  {entry.purpose}\n  {'':<{width}}    {entry.example}")
+    print("\n`run_fitting.py SUBCOMMAND --help` lists its options; `--completion bash` prints a completion script.")
+
+
+def _print_completion(shell: str) -> int:
+    import tyro
+
+    if shell not in ("bash", "zsh", "tcsh"):
+        return _fail(f"no completion for {shell!r}: bash, zsh and tcsh have one")
+    commands = {name: _load(name) for name in COMMANDS if " " not in name}
+    tyro.extras.subcommand_cli_from_dict(commands, prog="run_fitting.py", args=["--tyro-print-completion", shell])
+    return 0
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,0 +1,87 @@
+"""The command line: every subcommand is there, and mistakes end in one sentence and status 2."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import run_fitting
+
+ROOT = Path(run_fitting.__file__).parent
+
+
+@pytest.mark.parametrize("name", run_fitting.COMMANDS)
+def test_every_subcommand_is_a_documented_dataclass_with_help(name, capsys):
+    command = run_fitting._load(name)
+    assert dataclasses.is_dataclass(command)
+    assert callable(command.run)
+    with pytest.raises(SystemExit) as stopped:
+        run_fitting.main([*name.split(" "), "--help"])
+    assert stopped.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(
+        f"--{field.name.replace('_', '-')}" in said for field in dataclasses.fields(command) if field.name == "out"
+    )
+    assert command.__doc__.split(".")[0].split()[0] in said
+
+
+def test_help_names_every_subcommand(capsys):
+    assert run_fitting.main([]) == 0
+    said = capsys.readouterr().out
+    assert all(f"  {name}" in said for name in run_fitting.COMMANDS)
+    assert max(map(len, said.splitlines())) <= 120
+
+
+def test_importing_the_command_line_is_light():
+    # help must not wait for torch
+    code = "import run_fitting, sys; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["comparee"], "did you mean compare?"),
+        (["calibrate-file", "aply"], "did you mean calibrate-file apply"),
+        (["zzz"], "there are demo"),
+        (["--completion", "fish"], "bash, zsh and tcsh"),
+        (["convert-body", "none.pkl", "out/SMPL_MALE.npz"], "no such file: none.pkl"),
+    ],
+)
+def test_mistakes_are_one_sentence(words, sentence, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_fitting.main(words) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.startswith("error: ")
+    assert len(said.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_misspelt_flag_suggests_the_right_one(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_fitting.main(["make-world", "--sizes", "small", "--out", "x"])
+    assert stopped.value.code == 2
+    assert "--size" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_sentence(monkeypatch, capsys, tmp_path):
+    import errno
+
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x.npz"))
+
+    monkeypatch.setattr("fitting.commands.ConvertBody.run", full)
+    assert run_fitting.main(["convert-body", "a.pkl", "SMPL_MALE.npz"]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_interrupt_says_how_to_go_on(monkeypatch, capsys):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fitting.commands.ConvertBody.run", interrupt)
+    assert run_fitting.main(["convert-body", "a.pkl", "SMPL_MALE.npz"]) == 130
+    assert "run the same command again" in capsys.readouterr().err
