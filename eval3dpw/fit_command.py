@@ -38,6 +38,8 @@ def run_fits(options: FitOptions, weightings: Sequence[str]) -> dict[str, Any]:
     _check(options, weightings)
     paths = find_sequences(options.root, options.split, options.sequences)
     stages, inputs = load_stages(options, weightings, protocol)
+    if options.body_dir is not None and options.regressor is None and options.initial is None:
+        console.print("Note: the packaged regressor predicts shapes of the packaged body, not of --body-dir's.")
     log = RunLog()
     with writing_to(options.out):
         comparison = fit_and_evaluate(

@@ -25,6 +25,8 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     console = console or report_console()
     console.print()
     console.print(_errors(summary))
+    if _PARTS[0][0] in summary["rows"][0]:
+        console.print(_parts(summary))
     for reference in (INITIAL, RAW):
         others = [row for row in summary["rows"] if row["weighting"] != reference]
         if others and others[0][f"mpjpe_mm_minus_{reference}"] is not None:
@@ -59,16 +61,26 @@ def _errors(summary: dict[str, Any]) -> Table:
     table.add_column("weighting", no_wrap=True)
     for _, name in _COLUMNS:
         table.add_column(f"{name}, mm", justify="right", no_wrap=True)
-    parts = [(key, name) for key, name in _PARTS if key in summary["rows"][0]]
-    for _, name in parts:
-        table.add_column(name, justify="right")
     for row in summary["rows"]:
         cells = []
         for metric, _ in _COLUMNS:
             low, high = row[f"{metric}_interval"]
             cells.append(f"{row[metric]:.1f} [dim]\\[{low:.1f}, {high:.1f}][/dim]")
-        cells += [f"{100 * row[key]:.1f} %" if key in ("pck50", "auc200") else f"{row[key]:.1f}" for key, _ in parts]
         table.add_row(row["weighting"], *cells)
+    return table
+
+
+def _parts(summary: dict[str, Any]) -> Table:
+    table = Table(title="Beside them in this protocol", box=box.SIMPLE_HEAD)
+    table.add_column("weighting", no_wrap=True)
+    for _, name in _PARTS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in summary["rows"]:
+        shares = {"pck50", "auc200"}
+        table.add_row(
+            row["weighting"],
+            *(f"{100 * row[key]:.1f} %" if key in shares else f"{row[key]:.1f}" for key, _ in _PARTS),
+        )
     return table
 
 

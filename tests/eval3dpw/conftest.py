@@ -52,3 +52,27 @@ def write_sequence():
 @pytest.fixture
 def make_sequence():
     return fake_sequence
+
+
+@pytest.fixture(scope="session")
+def random_networks(tmp_path_factory) -> dict[str, Path]:
+    """Checkpoints of the small networks with random weights: pose network, its CCNet, regressor."""
+    import torch
+    from safetensors.torch import save_file
+
+    from calibration.ccnet import BranchSpec, CCNet, save_ccnet
+    from calibration.features import hash_network
+    from fitting.regressor import Regressor, RegressorConfig, save_regressor
+    from pose2d.networks.catalogue import build_network
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("networks")
+    network = build_network("sbl-small")
+    save_file(network.state_dict(), folder / "pose.safetensors", {"config": '{"heatmap_sigma": 1.2}'})
+    with torch.no_grad():
+        channels = network.eval().decode(network(torch.zeros(1, 3, 128, 96))).feature.shape[1]
+    spec = BranchSpec("local", "coco17", channels, True, "sbl-small", hash_network(network))
+    save_ccnet(CCNet(spec), folder / "ccnet.safetensors")
+    regressor = Regressor(RegressorConfig(18, 16, 64, 64, orientation="ray"))
+    save_regressor(regressor, folder / "regressor.safetensors")
+    return {name: folder / f"{name}.safetensors" for name in ("pose", "ccnet", "regressor")}
