@@ -48,6 +48,7 @@ class RefinementConfig:
         solver: "torch" (any device) or "compiled" (CPU).
         precision: floating point of the torch solver; the compiled one always uses float64.
         batch_size: frames solved together by the torch solver.
+        threads: of the compiled solver; 0 for all cores.
     """
 
     prior_strength: float = 2.0
@@ -66,9 +67,10 @@ class RefinementConfig:
     tolerance: float = 1e-4
     initial_damping: float = 0.01
     max_beta: float = 10.0
-    solver: Literal["torch"] = "torch"
+    solver: Literal["torch", "compiled"] = "torch"
     precision: Literal["float32", "float64"] = "float32"
     batch_size: int = 256
+    threads: int = 0
 
     def constants(self) -> Constants:
         """The objective's part."""
@@ -87,7 +89,7 @@ class RefinementConfig:
 
     def solver_settings(self) -> SolverSettings:
         """The solver's part."""
-        return SolverSettings(self.max_iterations, self.tolerance, self.initial_damping)
+        return SolverSettings(self.max_iterations, self.tolerance, self.initial_damping, self.threads)
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,13 @@ class SolverSettings:
         max_iterations: steps tried, refused ones included.
         tolerance: relative decrease of the objective below which a frame has converged.
         initial_damping: mu of the first step.
+        threads: of the compiled solver; 0 for all cores this process may use.
     """
 
     max_iterations: int = 50
     tolerance: float = 1e-4
     initial_damping: float = 0.01
+    threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -173,4 +175,10 @@ def solve_torch(problem: Problem, settings: SolverSettings) -> Solution:
     return Solution(result_z, result_value, initial_value, iterations, reason)
 
 
-SOLVERS: dict[str, Solver] = {"torch": solve_torch}
+def _solve_compiled(problem: Problem, settings: SolverSettings) -> Solution:
+    from fitting.compiled import solve_compiled  # numba loads, and compiles once, only where it is wanted
+
+    return solve_compiled(problem, settings)
+
+
+SOLVERS: dict[str, Solver] = {"torch": solve_torch, "compiled": _solve_compiled}

@@ -49,7 +49,7 @@ def test_the_objective_falls_and_the_given_network_stays(orientation, body64: Bo
     inputs = inputs_with(orientation, body64)
     inputs.weights[1] = 0
     before = {name: entry.clone() for name, entry in inputs.regressor.state_dict().items()}
-    fits = fit_bodies("network", inputs, MethodConfig(finetune=FinetuneConfig(epochs=5, learning_rate=3e-4)))
+    fits = fit_bodies("network", inputs, MethodConfig(finetune=FinetuneConfig(epochs=6, learning_rate=1e-3)))
     assert list(fits.reason) == [3 if row == 1 else Reason.ITERATION_LIMIT for row in range(4)]
     assert fits.objective[0] < 0.9 * fits.initial_objective[0]
     np.testing.assert_allclose(fits.rotations[1], inputs.initial.rotations[1], atol=1e-6)
