@@ -1,0 +1,314 @@
+"""The report of a run: one self-contained page that opens without a network.
+
+Charts are drawn as SVG and meshes by WebGL by the few scripts in `templates/`: plotly alone would add 4.5 MB to every
+page and three.js 0.7 MB, for lines and a lit mesh; and SVG's text can be read, copied and zoomed. Everything that comes
+from a file is escaped by jinja2, or lies in a JSON block in which no tag can end.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from eval3dpw.comparison import INITIAL, METRICS
+from eval3dpw.fit_files import TrackFits
+from eval3dpw.overlay import TRUTH_COLOUR, MeshRasteriser, Rgb, best_rasteriser, row_colours
+from eval3dpw.report_bodies import TRUTH, pose_rows
+from eval3dpw.report_confidence import confidence_charts
+from eval3dpw.report_data import Run, evenly, load_run
+from eval3dpw.report_errors import ERRORS_FOLDER, FrameTable, tabulate_errors
+from eval3dpw.report_pictures import choose_frames, draw_frame
+from eval3dpw.report_scene import scene_record
+from eval3dpw.report_table import notes
+from fitting.solvers import Reason
+from pose2d.errors import InputError
+from pose2d.progress import track as progress
+from pose2d.storage import atomic_path
+
+TEMPLATES = Path(__file__).parent / "templates"
+REPORT_FILE = "report.html"
+_SCRIPTS = ("report_page.js", "report_charts.js", "report_viewer.js")
+_NAMES = {"mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "mve_mm": "MVE"}
+
+
+@dataclass(frozen=True)
+class ReportLimits:
+    """How much of a run a page shows; what is left out is said on it.
+
+    Attributes:
+        error_frames: frames whose errors are computed where the run did not keep them.
+        points: frames of one track in the chart of error against time.
+        chart_tracks: tracks that can be chosen there.
+        pictures: frames of each kind (worst, most improved, most worsened, slowest).
+        scene_frames: frames of all 3D scenes together.
+        scene_tracks: tracks with a 3D scene.
+    """
+
+    error_frames: int = 240
+    points: int = 400
+    chart_tracks: int = 200
+    pictures: int = 3
+    scene_frames: int = 100
+    scene_tracks: int = 2
+
+
+def write_report(
+    run_folder: str | Path,
+    out_html: str | Path | None = None,
+    root: str | Path | None = None,
+    limits: ReportLimits | None = None,
+) -> Path:
+    """Write the page of a run of `fit`, `compare`, `evaluate` or `demo`; gives back where.
+
+    Args:
+        run_folder: folder with summary.json, fits/ and keypoints/.
+        out_html: `report.html` in that folder by default.
+        root: the dataset, if it lies elsewhere than when the run was made. Where it is missing the page has no
+            pictures and no truth, and says so.
+
+    Raises:
+        InputError: the folder holds no finished run, or the page cannot be written there.
+    """
+    run = load_run(run_folder, root)
+    out = Path(out_html) if out_html is not None else run.folder / REPORT_FILE
+    if out.is_dir():
+        raise InputError(f"{out} is a directory: name the page to write, for example {out / REPORT_FILE}")
+    page = render_page(gather(run, limits or ReportLimits(), best_rasteriser()))
+    with atomic_path(out) as partial:
+        partial.write_text(page, encoding="utf-8")
+    return out
+
+
+def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[str, Any]:
+    """Everything the page shows, ready for JSON."""
+    told: list[str] = []
+    names = [track["track"] for track in run.summary["tracks"]]
+    fits = {name: rows for name in names if (rows := run.fits(name))}
+    colours = row_colours(run.rows)
+    if not fits:
+        told.append("The fits of this run are not there any more: no pictures, no 3D scenes, no convergence.")
+    elif run.root is None:
+        told.append("The dataset of this run is not there: no images, no truth, no errors of single frames and joints.")
+    tables = error_tables(run, fits, limits, told)
+    return {
+        "title": f"{run.summary.get('command', 'run')}: {run.folder.resolve().name}",
+        "protocol": run.summary["protocol"],
+        "num_frames": run.summary["num_frames"],
+        "num_tracks": run.summary["num_tracks"],
+        "rows": list(run.rows),
+        "shown": run.favourite,
+        "colours": {row: _hex(colour) for row, colour in colours.items()} | {TRUTH: _hex(TRUTH_COLOUR)},
+        "metrics": _NAMES,
+        "headline": run.summary["rows"],
+        "tracks": run.summary["tracks"],
+        "joints": joint_rows(tables),
+        "series": error_series(tables, limits, told),
+        "confidence": confidence_charts(run, names),
+        "convergence": convergence(fits),
+        "frames": frame_pictures(run, tables, fits, limits, rasteriser, colours),
+        "scenes": scenes(run, tables, fits, limits, told),
+        "failed": run.summary.get("failed_sequences", {}),
+        "notes": notes(dict(run.summary)) if "bootstrap" in run.summary else [],
+        "told": told,
+        "record": {
+            key: run.summary[key]
+            for key in ("command", "configuration", "versions", "seconds", "num_threads", "inputs")
+            if key in run.summary
+        },
+    }
+
+
+def render_page(content: dict[str, Any]) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    data = {key: content[key] for key in ("rows", "shown", "colours", "metrics", "series", "confidence", "convergence")}
+    data["frames"] = [{"overlays": f["overlays"], "sides": f["sides"]} for f in content["frames"]]
+    data["scenes"] = content["scenes"]
+    return environment.get_template("report.html.j2").render(
+        page=content,
+        initial=INITIAL,
+        truth=TRUTH,
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        scripts=[Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in _SCRIPTS],
+        data=json_block(data),
+        record=json.dumps(content["record"], indent=1, ensure_ascii=False),
+    )
+
+
+def json_block(value: Any) -> Markup:
+    """JSON that may stand inside a script element: nothing in it can end the element; NaN becomes null."""
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def error_tables(
+    run: Run, fits: dict[str, dict[str, TrackFits]], limits: ReportLimits, told: list[str]
+) -> list[FrameTable]:
+    """Errors of single frames: as the run kept them, else computed for a sample of all frames."""
+    kept = {name: path for name in fits if (path := run.folder / ERRORS_FOLDER / f"{name}.npz").is_file()}
+    if len(kept) == len(fits):
+        return [FrameTable.load(path) for path in kept.values()]
+    everything = []
+    for name, rows in fits.items():
+        track = run.truth(name)
+        if track is None:
+            continue
+        common = track.frame_ids[run.protocol.valid_frames(track)]
+        for fit in rows.values():
+            common = np.intersect1d(common, fit.frame_ids)
+        everything += [(name, int(frame)) for frame in common]
+    chosen = [everything[i] for i in evenly(len(everything), limits.error_frames)]
+    if len(chosen) < len(everything):
+        told.append(
+            f"Errors of single frames, per joint and over time are of {len(chosen):,} frames spread evenly over "
+            f"{len(everything):,}; the table above and the sequences are of all."
+        )
+    tables = []
+    for name in progress(list(dict.fromkeys(name for name, _ in chosen)), "report: errors"):
+        track = run.truth(name)
+        assert track is not None
+        frame_ids = np.array([frame for owner, frame in chosen if owner == name])
+        part = track.select(np.searchsorted(track.frame_ids, frame_ids))
+        tables.append(tabulate_errors(part, fits[name], run.protocol, run.find_body))
+    return tables
+
+
+def joint_rows(tables: Sequence[FrameTable]) -> dict[str, Any] | None:
+    """Mean error of each joint over all frames, by row."""
+    if not tables:
+        return None
+    rows = tables[0].rows
+    mean = np.concatenate([table.joint_mm for table in tables], axis=1).mean(1)
+    values = {row: [round(float(v), 2) for v in mean[number]] for number, row in enumerate(rows)}
+    return {"names": list(tables[0].joints), "values": values, "num_frames": sum(map(len, tables))}
+
+
+def error_series(tables: Sequence[FrameTable], limits: ReportLimits, told: list[str]) -> list[dict[str, Any]]:
+    """Error against time of each track."""
+    shown = [tables[i] for i in evenly(len(tables), limits.chart_tracks)]
+    if len(shown) < len(tables):
+        told.append(f"Error against time can be seen for {len(shown)} of {len(tables)} tracks.")
+    longest = max((len(table) for table in shown), default=0)
+    if longest > limits.points:
+        told.append(f"Error against time shows at most {limits.points} frames of a track (the longest has {longest}).")
+    series = []
+    for table in shown:
+        chosen = evenly(len(table), limits.points)
+        errors = {
+            row: {metric: [round(float(v), 1) for v in table.errors_mm[metric][number][chosen]] for metric in METRICS}
+            for number, row in enumerate(table.rows)
+        }
+        series.append({"track": table.track, "frame_ids": table.frame_ids[chosen].tolist(), "errors": errors})
+    return series
+
+
+def convergence(fits: dict[str, dict[str, TrackFits]]) -> list[dict[str, Any]]:
+    """How the solver ended under each weighting: reasons, iterations, objective before and after."""
+    found: dict[str, list[TrackFits]] = {}
+    for rows in fits.values():
+        for row, fit in rows.items():
+            if fit.fits.iterations is not None and fit.fits.reason is not None:
+                found.setdefault(row, []).append(fit)
+    result = []
+    for row, parts in found.items():
+        iterations = np.concatenate([part.fits.iterations for part in parts])  # type: ignore[misc]
+        reasons = np.concatenate([part.fits.reason for part in parts])  # type: ignore[misc]
+        codes, counts = np.unique(reasons, return_counts=True)
+        most = int(iterations.max(initial=0))
+        ended = [round(float((iterations <= count).mean()), 4) for count in range(most + 1)]
+        result.append(
+            {
+                "row": row,
+                "num_frames": len(iterations),
+                "median": float(np.median(iterations)),
+                "p95": float(np.quantile(iterations, 0.95)),
+                "most": most,
+                "reasons": {Reason(int(code)).name.lower(): int(n) for code, n in zip(codes, counts)},
+                "before": _median([part.fits.initial_objective for part in parts]),
+                "after": _median([part.fits.objective for part in parts]),
+                "ended": ended,
+            }
+        )
+    return result
+
+
+def frame_pictures(
+    run: Run,
+    tables: Sequence[FrameTable],
+    fits: dict[str, dict[str, TrackFits]],
+    limits: ReportLimits,
+    rasteriser: MeshRasteriser,
+    colours: dict[str, Rgb],
+) -> list[dict[str, Any]]:
+    """Pictures of the frames worth a look."""
+    chosen = choose_frames(tables, fits, run.favourite, limits.pictures)
+    return [
+        draw_frame(run, frame, fits[frame.track], run.keypoints(frame.track), colours, rasteriser)
+        for frame in progress(chosen, "report: pictures")
+    ]
+
+
+def scenes(
+    run: Run,
+    tables: Sequence[FrameTable],
+    fits: dict[str, dict[str, TrackFits]],
+    limits: ReportLimits,
+    told: list[str],
+) -> list[dict[str, Any]]:
+    """3D scenes of the tracks that the shown weighting has improved most and least."""
+    names = _ordered_by_gain(tables, run.favourite) or list(fits)
+    if len(names) > limits.scene_tracks:
+        told.append(f"3D scenes are of {limits.scene_tracks} of {len(names)} tracks: most and least improved.")
+        names = [names[i] for i in evenly(len(names), limits.scene_tracks)]
+    records = []
+    for name in progress(names, "report: 3D scenes"):
+        frame_ids = next(iter(fits[name].values())).frame_ids
+        for fit in fits[name].values():
+            frame_ids = np.intersect1d(frame_ids, fit.frame_ids)
+        kept = evenly(len(frame_ids), max(1, limits.scene_frames // len(names)))
+        if len(kept) == 0:
+            continue
+        if len(kept) < len(frame_ids):
+            told.append(f"The 3D scene of {name} has {len(kept)} of its {len(frame_ids):,} frames, evenly spread.")
+        meshes = pose_rows(run, name, fits[name], frame_ids[kept])
+        records.append(scene_record(name, frame_ids[kept], meshes, run.find_body("neutral").faces))
+    return records
+
+
+def _ordered_by_gain(tables: Sequence[FrameTable], shown: str) -> list[str]:
+    gains = []
+    for table in tables:
+        if shown in table.rows and INITIAL in table.rows and len(table):
+            mean = table.errors_mm["mpjpe_mm"].mean(1)
+            gains.append((float(mean[table.rows.index(shown)] - mean[table.rows.index(INITIAL)]), table.track))
+    return [name for _, name in sorted(gains)]
+
+
+def _median(parts: Sequence[np.ndarray | None]) -> float | None:
+    values = np.concatenate([part for part in parts if part is not None] or [np.zeros(0)])
+    values = values[np.isfinite(values)]
+    return round(float(np.median(values)), 2) if len(values) else None
+
+
+def _hex(colour: Rgb) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
