@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -341,3 +342,19 @@ def predict_crops(network: Any, crops: CropSet, batch: int = 64, flip: bool = Fa
 def _compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """Affine maps (n, 2, 3) that first do `inner` (2, 3), then each of `outer` (n, 2, 3)."""
     return np.concatenate([outer[:, :, :2] @ inner[:, :2], outer[:, :, :2] @ inner[:, 2:] + outer[:, :, 2:]], axis=2)
+
+
+def export_half(source: Path, target: Path, about: dict[str, str] | None = None) -> None:
+    """Copy weights as half floats (half the size), with their metadata and whatever `about` adds.
+
+    Args:
+        source: safetensors that `train_pose` wrote.
+        target: safetensors to write.
+        about: further metadata.
+    """
+    with safe_open(source, "pt") as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+    with atomic_path(target) as partial:
+        save_file(halves, partial, metadata | (about or {}))

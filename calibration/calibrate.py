@@ -1,0 +1,152 @@
+"""From a pose network and a data set to a CCNet file, and to tables of confidences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibration.aggregation import AGGREGATIONS
+from calibration.branch_training import train_branch
+from calibration.ccnet import calibrate_cache, save_ccnet
+from calibration.coco_eval import Confidence
+from calibration.comparison import compare_confidences, comparison_lines, write_lines
+from calibration.experiments import BRANCH_TRAININGS, all_confidences
+from calibration.features import CachedFeatures, cache_features
+from pose2d.bundled import checkpoint_metadata, load_network
+from pose2d.datasets.coco import read_coco
+from pose2d.errors import InputError
+from pose2d.networks.base import PoseNetwork
+from pose2d.storage import sha256
+
+if TYPE_CHECKING:
+    from calibration.ccnet_commands import Ablate, Calibrate
+
+_PUBLISHED_TARGET_CELLS = {192: 2.0, 288: 3.0}
+_SEEN_PERSONS = 500
+
+
+def calibrate(options: Calibrate) -> list[str]:
+    """Train a CCNet as the options say and write it; lines that report how it went.
+
+    Raises:
+        InputError: the data or the checkpoint cannot be used.
+    """
+    network, checkpoint = load_network(options.network, options.checkpoint)
+    cache = _features(network, options.data, options.split, options.cache, options.limit)
+    validation = None
+    if options.validation_split is not None:
+        validation = _features(network, options.data, options.validation_split, options.cache, options.limit)
+    training = replace(BRANCH_TRAININGS[options.head], seed=options.seed)
+    trained = train_branch(cache, training, options.network, validation)
+    about = {
+        "network_checkpoint_sha256": sha256(checkpoint),
+        "training": json.dumps(asdict(training)),
+        "data": f"{options.split}: {trained.persons} persons",
+        "seconds": f"{trained.seconds:.0f}",
+    }
+    save_ccnet(trained.branch, options.out, about)
+    lines = [
+        f"CCNet {options.head}: {trained.branch.num_parameters:,} parameters, {trained.persons} persons, "
+        f"{len(trained.held_out_loss)} epochs, {trained.seconds:.0f} s, "
+        f"held-out loss {min(trained.held_out_loss):.4f}: {options.out}",
+        f"the network's mean OKS on {options.split}: {cache.instance_oks().mean():.3f}",
+    ]
+    if options.seen_split is not None:
+        seen = _features(network, options.data, options.seen_split, options.cache, _SEEN_PERSONS)
+        gap = float(seen.instance_oks().mean() - cache.instance_oks().mean())
+        lines.append(
+            f"on {len(seen)} persons of its training split {options.seen_split}: {seen.instance_oks().mean():.3f} "
+            f"({gap:+.3f}): a CCNet trained there would be that much too sure"
+        )
+    return lines
+
+
+def ablate(options: Ablate) -> Iterator[list[str]]:
+    """Tables of confidences, losses and aggregations on a test split; each is written into the output directory too.
+
+    Raises:
+        InputError: the data or the checkpoint cannot be used.
+    """
+    network, checkpoint = load_network(options.network, options.checkpoint)
+    splits = (options.calibration_split, options.validation_split, options.test_split)
+    calibration, validation, test = (
+        _features(network, options.data, split, options.cache, options.limit) for split in splits
+    )
+    title = f"{options.network}, {len(test)} persons of {options.test_split}, fitted on {len(calibration)}"
+    if options.what in ("confidences", "all"):
+        areas = calibration.dataset.areas
+        cells = target_cells(network, checkpoint)
+        found = all_confidences(calibration, test, cells, float(areas.mean()), validation, network_name=options.network)
+        references = ("raw", "isotonic", "MLP on raw scores")
+        rows = compare_confidences(test, found.by_name, references, found.visibilities, options.bootstrap)
+        yield _written(options.out / "confidences.txt", comparison_lines(rows, references, title))
+    if options.what in ("losses", "all"):
+        yield _written(options.out / "losses.txt", _losses(calibration, validation, test, title, options))
+    if options.what in ("aggregations", "all"):
+        yield _written(options.out / "aggregations.txt", _aggregations(calibration, validation, test, title, options))
+
+
+def _losses(
+    calibration: CachedFeatures, validation: CachedFeatures, test: CachedFeatures, title: str, options: Ablate
+) -> list[str]:
+    """Section 6.4: the branch under each loss."""
+    confidences, visibilities = {}, {}
+    for loss in ("mse", "bce", "heteroscedastic", "evidential", "ap"):
+        training = replace(BRANCH_TRAININGS["local"], loss=loss)
+        calibrated = calibrate_cache(train_branch(calibration, training, options.network, validation).branch, test)
+        confidences[loss] = Confidence(calibrated.instance_confidence, calibrated.confidence)
+        visibilities[loss] = calibrated.visibility
+    rows = compare_confidences(test, confidences, ("mse",), visibilities, options.bootstrap)
+    return comparison_lines(rows, ("mse",), f"Losses: {title}")
+
+
+def _aggregations(
+    calibration: CachedFeatures, validation: CachedFeatures, test: CachedFeatures, title: str, options: Ablate
+) -> list[str]:
+    """Figure 4: each aggregation of raw and of calibrated confidences, with CCNet's visibility."""
+    branch = train_branch(calibration, BRANCH_TRAININGS["local"], options.network, validation).branch
+    calibrated = calibrate_cache(branch, test)
+    confidences = {
+        f"{source}, {name}": Confidence(aggregate(values, calibrated.visibility), values)
+        for source, values in (("raw", test.poses.raw_score), ("calibrated", calibrated.confidence))
+        for name, aggregate in AGGREGATIONS.items()
+    }
+    rows = compare_confidences(test, confidences, ("raw, tau=0.2",), None, options.bootstrap)
+    return comparison_lines(rows, ("raw, tau=0.2",), f"Aggregations: {title}")
+
+
+def _features(network: PoseNetwork, data: Path, split: str, directory: Path, limit: int | None) -> CachedFeatures:
+    dataset = read_coco(data, split)
+    if limit is not None:
+        dataset = dataset.select(np.arange(min(limit, len(dataset))))
+    return cache_features(network, dataset, directory)
+
+
+def target_cells(network: PoseNetwork, checkpoint: Path) -> float:
+    """l~ of the network's training in heatmap cells: from the checkpoint's metadata, else as published for its input.
+
+    Raises:
+        InputError: neither says.
+    """
+    text = checkpoint_metadata(checkpoint).get("config", "{}")
+    try:
+        return float(json.loads(text)["heatmap_sigma"])
+    except (KeyError, TypeError, ValueError):
+        pass
+    width = network.input_spec.size_wh[0]
+    if width not in _PUBLISHED_TARGET_CELLS:
+        raise InputError(
+            f"{checkpoint} does not say how wide its target heatmaps were, and there is no usual width for inputs of "
+            f"{width} pixels: put heatmap_sigma into its metadata"
+        )
+    return _PUBLISHED_TARGET_CELLS[width]
+
+
+def _written(path: Path, lines: list[str]) -> list[str]:
+    write_lines(path, lines)
+    return lines

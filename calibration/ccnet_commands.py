@@ -1,0 +1,93 @@
+"""The subcommands around CCNet: calibrate a network, compare confidences, draw the theory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+_CACHE = Path("feature-cache")
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Train a CCNet for a pose network on images in COCO's layout that the network was not trained on."""
+
+    data: Path
+    """Directory in COCO's layout."""
+    out: Path
+    """The CCNet to write (.safetensors)."""
+    network: str = "sbl-small"
+    """Pose network."""
+    checkpoint: Path | None = None
+    """Its weights; by default the bundled ones."""
+    split: str = "calibration"
+    """Split to train on; best one that the pose network has not seen."""
+    validation_split: str | None = None
+    """Split that tells when to stop; by default a share of --split's images is held out."""
+    seen_split: str | None = None
+    """A split that the pose network was trained on, to report how much better it is there."""
+    head: Literal["local", "conv", "linear", "scores"] = "local"
+    """Form of the branch: local is this project's, conv and linear are the paper's, scores the control."""
+    cache: Path = _CACHE
+    """Directory for features, which are computed once."""
+    seed: int = 0
+    """Of the branch's weights and the held-out images."""
+    limit: int | None = None
+    """Use the first persons only."""
+
+    def run(self) -> None:
+        """Cache features, train, report, write."""
+        from calibration.calibrate import calibrate
+
+        print("\n".join(calibrate(self)))
+
+
+@dataclass(frozen=True)
+class Ablate:
+    """Compare confidences on a test split: the network's own, closed forms, calibrated scores, branches, the oracle."""
+
+    data: Path
+    """Directory in COCO's layout."""
+    out: Path
+    """Directory for the tables."""
+    network: str = "sbl-small"
+    """Pose network."""
+    checkpoint: Path | None = None
+    """Its weights; by default the bundled ones."""
+    what: Literal["confidences", "losses", "aggregations", "all"] = "confidences"
+    """confidences: all methods side by side. losses, aggregations: section 6.4's choices."""
+    calibration_split: str = "calibration"
+    """Split to fit on."""
+    validation_split: str = "validation"
+    """Split that tells when to stop."""
+    test_split: str = "test"
+    """Split to judge on."""
+    cache: Path = _CACHE
+    """Directory for features, which are computed once."""
+    bootstrap: int = 1000
+    """Resamples of the images for the intervals."""
+    limit: int | None = None
+    """Use the first persons of each split only."""
+
+    def run(self) -> None:
+        """Fit, judge, print and write the tables."""
+        from calibration.calibrate import ablate
+
+        for lines in ablate(self):
+            print("\n".join(lines), end="\n\n")
+
+
+@dataclass(frozen=True)
+class FiguresTheory:
+    """Draw expected OKS against the confidences of heatmap and regression networks: scaling gap and form gap."""
+
+    out: Path
+    """Directory for the figures."""
+
+    def run(self) -> None:
+        """Draw and write."""
+        from calibration.theory_figures import draw_theory
+
+        for path in draw_theory(self.out):
+            print(f"wrote {path}")
