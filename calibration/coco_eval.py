@@ -23,12 +23,10 @@ from calibration.bootstrap import (
 from calibration.coco_files import (
     KeypointDetections,
     KeypointTruth,
-    Source,
-    part_of_detections,
-    part_of_truth,
     read_detections,
     read_truth,
 )
+from calibration.coco_json import Source
 from calibration.matching import (
     OKS_THRESHOLDS,
     KeypointMatches,
@@ -39,6 +37,7 @@ from calibration.matching import (
     rank,
     stats_of,
 )
+from calibration.wholebody import part_of_detections, part_of_truth
 from pose2d.errors import InputError
 from pose2d.skeletons import COCO17, WHOLEBODY133
 

@@ -7,26 +7,18 @@ field.
 
 from __future__ import annotations
 
-import json
-import math
-import mmap
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from calibration.coco_json import Source, decode, source_name
 from pose2d.errors import InputError
 from pose2d.skeletons import COCO17, WHOLEBODY133, Skeleton
-from pose2d.storage import atomic_path, require_file
-
-Source = str | Path | Mapping[str, Any] | Sequence[Any]
-"""A file, or what `json.load` made of it."""
 
 WHOLEBODY_FIELDS = ("keypoints", "foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
 BOX_AREA_FRACTION = 0.53
@@ -187,8 +179,8 @@ def read_truth(source: Source, skeleton: Skeleton = COCO17, use_area: bool = Tru
     Raises:
         InputError: naming the file, the annotation's index and the field.
     """
-    name = _name(source, "annotations")
-    content: _AnnotationFile = _decode(
+    name = source_name(source, "annotations")
+    content: _AnnotationFile = decode(
         source, _AnnotationFile, name, "annotation file (an object with images and annotations)"
     )
     category_id = _category(content, name)
@@ -238,11 +230,11 @@ def read_detections(source: Source, truth: KeypointTruth | None) -> KeypointDete
     Raises:
         InputError: naming the file, the entry's index and the field.
     """
-    name = _name(source, "results")
+    name = source_name(source, "results")
     skeleton = COCO17 if truth is None else truth.skeleton
     wholebody = skeleton is WHOLEBODY133
     kind = list[_WholeBodyResult] if wholebody else list[_Result]
-    results: list[Any] = _decode(source, kind, name, "results file (a list of detections)")
+    results: list[Any] = decode(source, kind, name, "results file (a list of detections)")
     if not results:
         raise InputError(f"{name} holds no detections: the list is empty")
     image_id = _integers([r.image_id for r in results], name, "entry", "image_id")
@@ -287,95 +279,6 @@ def read_detections(source: Source, truth: KeypointTruth | None) -> KeypointDete
         entries=np.arange(len(results)),
     )
     return everything if len(entries) == len(results) else everything.subset(entries)
-
-
-def read_json_list(path: str | Path) -> list[Any]:
-    """A results file's entries with all their fields.
-
-    Raises:
-        InputError: the file is not a JSON list.
-    """
-    content: list[Any] = _decode(path, list[Any], str(path), "results file (a list of detections)")
-    return content
-
-
-def write_results(path: str | Path, entries: list[Any]) -> None:
-    """Write a results file, whole or not at all."""
-    with atomic_path(path) as partial:
-        partial.write_bytes(msgspec.json.encode(entries))
-
-
-def _name(source: Source, kind: str) -> str:
-    return str(source) if isinstance(source, str | Path) else f"the {kind} given"
-
-
-def _decode(source: Source, kind: Any, name: str, expected: str) -> Any:
-    decoder = msgspec.json.Decoder(kind)
-    if not isinstance(source, str | Path):
-        return _decode_bytes(msgspec.json.encode(source, enc_hook=_plain), decoder.decode, name, expected)
-    path = require_file(source)
-    if path.stat().st_size == 0:
-        raise InputError(f"{name} is empty where a JSON {expected} is needed")
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return _decode_bytes(content, decoder.decode, name, expected)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise InputError(f"a {type(value).__name__} cannot stand in annotations or results")
-
-
-def _decode_bytes(content: Any, decode: Callable[[Any], Any], name: str, expected: str) -> Any:
-    try:
-        return decode(content)
-    except msgspec.ValidationError as error:
-        _refuse_value(str(error), name, expected)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        _refuse_json(str(error), content, name, expected)
-
-
-def _refuse_value(message: str, name: str, expected: str) -> NoReturn:
-    """Say which entry and field msgspec stumbled over: its message ends in a path such as `$[3].keypoints[5]`."""
-    what, _, path = message.partition(" - at ")
-    found = re.match(r"`\$(?:\.(\w+))?\[(\d+|\.\.\.)\](?:\.(.+))?`$", path)
-    what = what.replace("`", "")
-    if found is None:
-        raise InputError(f"{name} is not a COCO {expected}: {what[0].lower()}{what[1:]} {path.strip('`$.')}".rstrip())
-    group, index, field = found.groups()
-    missing = re.match(r"Object missing required field (\w+)", what)
-    if missing:
-        field, what = missing.group(1), "it is missing"
-    where = {None: "entry", "annotations": "annotation", "images": "image"}.get(group, group)
-    raise InputError(f"{name}: {where} {index}, field {field or 'itself'}: {what[0].lower()}{what[1:]}")
-
-
-def _refuse_json(message: str, content: Any, name: str, expected: str) -> NoReturn:
-    found = re.search(r"byte (\d+)", message)
-    if found:
-        start = int(found.group(1))
-        if re.match(rb"-?(NaN|Inf)", bytes(content[max(start - 1, 0) : start + 4]).lstrip(b":,[ ")):
-            _refuse_not_finite(content, name)
-    truncated = "truncated" in message
-    why = "it breaks off before the end" if truncated else message[:1].lower() + message[1:]
-    raise InputError(f"{name} is not a JSON {expected}: {why}")
-
-
-def _refuse_not_finite(content: Any, name: str) -> NoReturn:
-    """Python's json writes NaN and Infinity, which JSON does not have: find where the first one stands."""
-    try:
-        parsed = json.loads(bytes(content))
-    except ValueError:
-        raise InputError(f"{name} holds NaN or Infinity, and is not JSON beside") from None
-    entries = parsed if isinstance(parsed, list) else parsed.get("annotations", [])
-    kind = "entry" if isinstance(parsed, list) else "annotation"
-    for index, entry in enumerate(entries):
-        for field, value in entry.items() if isinstance(entry, dict) else ():
-            for place, number in enumerate(value if isinstance(value, list) else [value]):
-                if isinstance(number, float) and not math.isfinite(number):
-                    where = f"{field}[{place}]" if isinstance(value, list) else field
-                    raise InputError(f"{name}: {kind} {index}, field {where}: {number} is not a finite number")
-    raise InputError(f"{name} holds NaN or Infinity, which JSON does not have")
 
 
 def _category(content: _AnnotationFile, name: str) -> int:
@@ -441,40 +344,3 @@ def _boxes(boxes: list[list[float] | None], indices: Sequence[int], where: str, 
         if box is None or len(box) != 4:
             raise InputError(f"{where} {index}, field bbox: {'it is missing' if box is None else box} (x, y, w, h)")
     return np.array(boxes, dtype=float).reshape(-1, 4)
-
-
-def part_of_truth(truth: KeypointTruth, part: str) -> KeypointTruth:
-    """One of WholeBody's parts: its keypoints and sigmas; a person is ignored for a part with no labelled keypoint."""
-    where = dict(truth.skeleton.parts)[part]
-    visibility = np.ascontiguousarray(truth.visibility[:, where])
-    sigmas = truth.skeleton.oks_sigmas
-    return replace(
-        truth,
-        skeleton=Skeleton(part, truth.skeleton.keypoints[where], oks_sigmas=None if sigmas is None else sigmas[where]),
-        xy_px=np.ascontiguousarray(truth.xy_px[:, where]),
-        visibility=visibility,
-        ignored=truth.crowd | ~(visibility > 0).any(axis=1),
-    )
-
-
-def part_of_detections(
-    detections: KeypointDetections, truth: KeypointTruth, part: str
-) -> tuple[KeypointDetections, Int[np.ndarray, " n"]]:
-    """The same part of the detections, ranked by its own score; those whose part scores are all <= 0 are dropped.
-
-    Args:
-        truth: of the whole body, whose skeleton says which keypoints make the part.
-
-    Returns:
-        The part's detections, and their numbers among the whole ones.
-    """
-    where = dict(truth.skeleton.parts)[part]
-    present = np.flatnonzero((detections.raw_score[:, where] > 0).any(axis=1))
-    of_part = replace(
-        detections.subset(present),
-        xy_px=np.ascontiguousarray(detections.xy_px[present, where]),
-        raw_score=np.ascontiguousarray(detections.raw_score[present, where]),
-        score=detections.part_scores[part][present],
-        part_scores={},
-    )
-    return of_part, present

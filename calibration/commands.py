@@ -102,7 +102,7 @@ class CalibrateFileApply:
 
     def run(self) -> None:
         """Calibrate and write."""
-        from calibration.coco_files import write_results
+        from calibration.coco_json import write_results
         from calibration.file_calibrators import apply_to_file, load_calibrator
 
         entries = apply_to_file(load_calibrator(self.calibrator), self.results)

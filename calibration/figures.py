@@ -18,6 +18,8 @@ _BASELINES = {"constant": ("0.55", ":"), "random": ("0.55", "--"), "oracle": ("t
 """Colour and line of the rows that are no method."""
 _BARS = ("constant", "random", "oracle")
 _MAX_DIAGRAMS = 8
+_FEW = 20
+"""Bins of fewer samples are drawn hollow."""
 
 
 def draw_evaluation(evaluation: KeypointEvaluation, directory: str | Path) -> list[Path]:
@@ -84,7 +86,7 @@ def _precision_recall(rows: Sequence[EvaluationRow]) -> Any:
         fontsize=8,
         annotation_clip=False,
     )
-    axis.set(xlabel="recall", ylabel="precision (mean over OKS thresholds .50 to .95)", xlim=(0, 1), ylim=(0, 1))
+    axis.set(xlabel="recall", ylabel="precision (mean over OKS thresholds .50 to .95)", xlim=(0, 1), ylim=(0, 1.01))
     axis.legend(fontsize=8, loc="lower left")
     return figure
 
@@ -131,21 +133,25 @@ def _reliability(rows: Sequence[EvaluationRow]) -> Any:
         axis.set_zorder(counts.get_zorder() + 1)
         axis.patch.set_visible(False)
         axis.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
-        axis.plot(bins.confidence, bins.accuracy, marker="o", markersize=4, color="tab:blue")
+        axis.plot(bins.confidence, bins.accuracy, color="tab:blue", linewidth=1)
+        few = bins.count < _FEW
+        for chosen, fill in ((~few, "tab:blue"), (few, "white")):
+            where = bins.confidence[chosen], bins.accuracy[chosen]
+            axis.plot(*where, "o", markersize=4.5, color="tab:blue", markerfacecolor=fill)
         ece = metrics.expected_calibration_error(confidence, oks)
         name = f"{row.source}\n{row.confidence_name}" if several else row.confidence_name
         axis.set_title(f"{name}\n{kind}, n = {len(oks):,}, ECE {ece:.3f}", fontsize=9)
-        axis.set(xlabel="confidence", ylabel="mean OKS (grey: counts)", xlim=(0, 1), ylim=(0, 1))
+        axis.set(xlabel="confidence", ylabel=f"mean OKS (grey: counts; hollow: < {_FEW})", xlim=(0, 1), ylim=(0, 1))
     return figure
 
 
 def _sparsification(rows: Sequence[EvaluationRow]) -> Any:
-    """Error of what remains as the least confident are removed, with the oracle's curve, for keypoints and instances."""
+    """Error of what remains as the least confident are removed, with the oracle's curve."""
     figure, axes = _figure(2, 2, width=5.6, height=3.9)
     for column, kind in enumerate(("keypoints", "instances")):
         for line, measure in enumerate(("1 - OKS", "error / falloff length")):
             axis = axes[line, column]
-            drawn = False
+            drawn, start = False, 0.0
             for row, label, style in _styles(rows):
                 samples = _samples(row, kind)
                 repeats = kind == "keypoints" and row.confidence_name.startswith("mean of")
@@ -160,12 +166,12 @@ def _sparsification(rows: Sequence[EvaluationRow]) -> Any:
                     colour, dashes = _BASELINES["oracle"]
                     name = None if drawn else "oracle (largest error first)"
                     axis.plot(*_thinned(ideal), color=colour, linestyle=dashes, linewidth=1.2, label=name)
-                drawn = True
+                drawn, start = True, max(start, float(curve[0]))
             axis.set_title(kind, fontsize=10)
             axis.set(xlabel="fraction removed", ylabel=f"mean {measure} of the rest", xlim=(0, 1))
-            axis.set_ylim(bottom=0)
-            if drawn:
-                axis.legend(fontsize=7)
+            if drawn:  # a poor order's last few samples may be many times worse: they leave the picture
+                axis.set_ylim(0, 1.9 * start if start > 0 else 1)
+                axis.legend(fontsize=7, loc="upper center", ncols=2)
     return figure
 
 
@@ -208,6 +214,8 @@ def _keypoint_ece(rows: Sequence[EvaluationRow]) -> Any:
         axis.set_ylabel(title, fontsize=8)
         axis.margins(x=0.01)
     axes[0, 0].legend(fontsize=8)
+    if any(np.isnan(values[:, 0]).any() for *_, values in shown):
+        axes[0, 0].set_title("n/a: no truth, or confidences outside [0, 1]", fontsize=8, color="0.4", loc="left")
     return figure
 
 

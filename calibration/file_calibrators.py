@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from calibration.accuracy import Accuracy, accuracy_of
 from calibration.coco_eval import Confidence, KeypointEvaluation, evaluate_keypoints
-from calibration.coco_files import KeypointDetections, Source, read_detections, read_json_list, read_truth
+from calibration.coco_files import KeypointDetections, read_detections, read_truth
+from calibration.coco_json import Source, read_json_list
 from calibration.forests import Forest, grow_forest
 from calibration.matching import match
 from pose2d.errors import InputError
@@ -32,6 +33,7 @@ KEYPOINT_TREES, PERSON_TREES = 40, 120
 _NUM_KEYPOINTS = len(COCO17)
 
 
+@runtime_checkable
 class FileCalibrator(Protocol):
     """Predicts expected OKS of each keypoint and person from what a results file says."""
 
