@@ -20,7 +20,7 @@ from eval3dpw.provenance import configuration, input_hashes, versions
 from eval3dpw.report_table import print_summary, report_console
 from eval3dpw.runs import SUMMARY_FILE, RunLog, evaluate_files, fit_and_evaluate, write_summary, writing_to
 from eval3dpw.sequences import find_sequences
-from eval3dpw.stage_networks import load_calibrators, load_pose_network
+from eval3dpw.stage_networks import load_2d_stage
 from fitting.body import REGRESSOR_FILE, load_body
 from fitting.refinement import RefinementConfig
 from fitting.regressor import PACKAGED_REGRESSOR, load_regressor
@@ -98,8 +98,7 @@ def run_evaluation(options: Evaluate) -> Comparison:
 def load_stages(options: FitOptions, weightings: Sequence[str], protocol: Protocol) -> tuple[Stages, list[Path]]:
     """Everything that is loaded once, and the files that it came from."""
     bodies = check_bodies(options.body_dir, protocol)
-    network, checkpoint = load_pose_network(options.network, options.checkpoint)
-    calibrators, calibrator_files = load_calibrators(network, checkpoint, options.ccnet, weightings)
+    network, calibrators, network_files = load_2d_stage(options.network, options.checkpoint, options.ccnet, weightings)
     initial: Any
     if options.initial is not None:
         initial = GivenPredictions(options.initial)
@@ -116,7 +115,7 @@ def load_stages(options: FitOptions, weightings: Sequence[str], protocol: Protoc
         weighting=options.rule,
         flip=options.flip,
     )
-    return stages, [*bodies, checkpoint, *calibrator_files, *initial_files]
+    return stages, [*bodies, *network_files, *initial_files]
 
 
 def check_bodies(body_dir: Path | None, protocol: Protocol) -> list[Path]:
