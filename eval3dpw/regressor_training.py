@@ -90,6 +90,8 @@ class TrainRegressorConfig:
         early_share: share of the budget on smaller crops.
         network: shape of the network.
         backbone: checkpoint of a pose network with the same ResNet, to start from.
+        frozen_stages: how many of the ResNet's stages (and what precedes them) keep the backbone's weights, since a
+            step costs less where nothing flows back to the large maps. 0 trains everything.
         views: random views.
         losses: weights.
         evaluate_minutes, checkpoint_minutes: how often.
@@ -117,6 +119,7 @@ class TrainRegressorConfig:
         default_factory=lambda: RegressorConfig(18, 32, 512, 112, orientation="ray", dropout=0.1)
     )
     backbone: Path | None = None
+    frozen_stages: int = 0
     views: ViewConfig = field(default_factory=ViewConfig)
     losses: LossWeights = field(default_factory=LossWeights)
     evaluate_minutes: float = 5.0
@@ -201,7 +204,6 @@ def evaluate_regressor(
     rows = np.arange(len(persons))
     views = sample_views(persons, crops, rows, regressor.config.input_size, PLAIN, np.random.default_rng(0))
     output = predict(regressor, views.images)
-    output.camera[:, 0].clamp_(min=0.05)  # an untrained network may put a person behind the camera
     fits = place_in_camera(output, views.centers_px, views.sides_px, persons.intrinsics, regressor.config.orientation)
     guess = _joints(fits.rotations, fits.betas, ("neutral",) * len(persons), body_dir)
     truth = _joints(persons.rotations, persons.betas, persons.genders, body_dir)
@@ -223,14 +225,17 @@ def train_regressor(config: TrainRegressorConfig) -> TrainRegressorResult:
     unseen = read_persons(config.data, config.validation_split, limit=config.validation_persons)
     unseen_crops = cut_persons(unseen)
     torch.manual_seed(config.seed)
-    run = _Run(config, Regressor(config.network))
+    network = Regressor(config.network)
+    if config.backbone is not None:
+        load_backbone(network, config.backbone)
+    run = _Run(config, network)
     if config.resume:
         run.load()
-    elif config.backbone is not None:
-        load_backbone(run.network, config.backbone)
     print(f"training on {len(persons)} persons from step {run.step}", flush=True)
     body = reduce_body(load_body(), TRAINING_POINTS).to(torch.float32)
     run.network.train()
+    for part in run.frozen:
+        part.eval()
     while run.progress < 1.0:
         run.take_step(persons, crops, body)
         if run.due("checkpoint", config.checkpoint_minutes):
@@ -251,9 +256,16 @@ class _Run:
         self.config = config
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average: Regressor = copy.deepcopy(network).eval()
+        stages = [network.layer1, network.layer2, network.layer3, network.layer4]
+        self.frozen = [network.conv1, network.bn1, *stages[: config.frozen_stages]] if config.frozen_stages else []
+        for part in self.frozen:
+            part.requires_grad_(False)
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+            {
+                "params": [p for p in network.parameters() if p.requires_grad and p.ndim > 1],
+                "weight_decay": config.weight_decay,
+            },
+            {"params": [p for p in network.parameters() if p.requires_grad and p.ndim <= 1], "weight_decay": 0.0},
         ]
         self.optimiser = torch.optim.AdamW(groups, lr=config.lr, fused=True)
         self.step = 0

@@ -45,6 +45,7 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _POSE, _SHAPE, _CAMERA = 144, 10, 3
 _SPIN_ENTRIES = 331
+_SMALLEST_SCALE = 0.05
 _CONVERT = "convert it once with `run_fitting.py convert-regressor SOURCE TARGET`, which runs nothing that is in it"
 
 
@@ -252,11 +253,15 @@ def place_in_camera(
         sides_px: of the square crops, image pixels.
         intrinsics: of the images' cameras.
         orientation: of the checkpoint: `regressor.config.orientation`.
+
+    A scale below 0.05 is taken for 0.05, so that a prediction gone wrong still stands before the camera: far away.
     """
     rotations = output.rotations.numpy().astype(np.float64)
     if orientation == "ray":
         rotations[:, 0] = ray_rotations(np.asarray(centers_px, dtype=np.float64), intrinsics) @ rotations[:, 0]
-    translation = translation_in_camera(output.camera.numpy(), centers_px, sides_px, intrinsics)
+    camera = output.camera.numpy().copy()
+    camera[:, 0] = np.maximum(camera[:, 0], _SMALLEST_SCALE)
+    translation = translation_in_camera(camera, centers_px, sides_px, intrinsics)
     return BodyFits(rotations, output.betas.numpy().astype(np.float64), translation)
 
 

@@ -201,7 +201,8 @@ def test_a_short_training_learns_resumes_and_is_read_back(world, tmp_path):
         train_regressor(
             TrainRegressorConfig(**{**vars(config), "network": RegressorConfig(18, 16, 32, 64), "resume": True})
         )
-    export_packaged(first.checkpoint, tmp_path / "packaged.safetensors", {"made_by": "a test"})
+    trained = evaluate_regressor(load_regressor(again.checkpoint), known, crops)
+    export_packaged(again.checkpoint, tmp_path / "packaged.safetensors", {"made_by": "a test"})
     loaded = load_regressor(tmp_path / "packaged.safetensors")
     assert loaded.metadata["made_by"] == "a test" and loaded.metadata["seed"] == "0"
     assert abs(evaluate_regressor(loaded, known, crops).mpjpe_mm - trained.mpjpe_mm) < 3.0
@@ -230,3 +231,21 @@ def test_parameters_that_are_missing_or_misshapen_are_refused(tmp_path):
     path.write_text("{}")
     with pytest.raises(InputError, match="none of the 2 persons"):
         read_persons(root, "train")
+
+
+def test_frozen_stages_keep_the_backbone_s_weights(world, tmp_path):
+    from safetensors.torch import save_file
+
+    donor = Regressor(NET).state_dict()
+    save_file({n: v.clone() for n, v in donor.items()}, tmp_path / "donor.safetensors")
+    result = train_regressor(
+        TrainRegressorConfig(
+            data=world, out=tmp_path / "run", steps=4, batch=5, network=NET, early_size=32, validation_persons=2,
+            backbone=tmp_path / "donor.safetensors", frozen_stages=1,
+        )
+    )  # fmt: skip
+    trained = load_regressor(result.checkpoint).state_dict()
+    for name, value in trained.items():
+        if name.startswith(("conv1", "bn1", "layer1")):
+            torch.testing.assert_close(value, donor[name])
+    assert not torch.equal(trained["layer2.0.conv1.weight"], donor["layer2.0.conv1.weight"])

@@ -205,11 +205,16 @@ def test_cliff_s_formula_with_square_pixels():
     np.testing.assert_allclose(translation_in_camera(camera, centers, b, intrinsics), np.stack(expected, 1))
 
 
-def test_a_person_behind_the_camera_is_refused():
+def test_a_person_behind_the_camera_is_refused_and_a_prediction_put_far_away():
     intrinsics, boxes, camera = random_cameras(np.random.default_rng(1))
     camera[3, 0] = -0.1
     with pytest.raises(InputError, match="camera 3"):
         translation_in_camera(camera, *crop_squares(boxes), intrinsics)
+    predicted = RegressorOutput(
+        torch.eye(3).expand(40, 24, 3, 3), torch.zeros(40, 10), torch.tensor(camera, dtype=torch.float32)
+    )
+    placed = place_in_camera(predicted, *crop_squares(boxes), intrinsics, "camera")
+    assert (placed.translation[:, 2] > 0).all() and placed.translation[3, 2] > 20
     with pytest.raises(InputError, match="box 0"):
         crop_squares(np.array([[0, 0, 0, 10.0]]))
 
