@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from pose2d.checkpoints import read_tensors
 from pose2d.crops import apply_affine, invert_affine
 from pose2d.datasets.augmentation import Augmentation, augment, epoch_order, plain_views
 from pose2d.datasets.coco import read_coco
@@ -61,6 +62,8 @@ class TrainPoseConfig:
         evaluate_minutes: time between evaluations.
         checkpoint_minutes: time between checkpoints.
         threads: of torch.
+        initial: weights of another network whose backbone is taken over, where names (less `preact.` or `trunk.`) and
+            shapes agree.
         limit: train on the first persons only.
         resume: go on from the checkpoint in `out`.
     """
@@ -85,6 +88,7 @@ class TrainPoseConfig:
     evaluate_minutes: float = 4.0
     checkpoint_minutes: float = 3.0
     threads: int = 1
+    initial: Path | None = None
     limit: int | None = None
     resume: bool = False
 
@@ -124,6 +128,8 @@ def train_pose(config: TrainPoseConfig) -> TrainPoseResult:
     torch.manual_seed(config.seed)
     network = build_network(config.network, len(COCO17))
     assert isinstance(network, nn.Module)
+    if config.initial is not None:
+        print(f"took {take_over(network, config.initial)} tensors from {config.initial}", flush=True)
     size_wh = network.input_spec.size_wh
     crops = cut_crops(dataset, size_wh, config.out)
     validation = cut_crops(held_out.select(spread), size_wh)
@@ -321,6 +327,32 @@ class _Run:
             raise InputError(f"{self.state_file} does not resume a run of {self.config.network}: {error}") from None
         self.step, self.seen, self._before = state["step"], state["seen"], state["elapsed"]
         self._start = time.monotonic()
+
+
+def take_over(network: nn.Module, source: Path) -> int:
+    """Fill what a network shares with another's weights, by names without `preact.` and `trunk.`, and shapes.
+
+    Returns:
+        How many tensors were taken.
+
+    Raises:
+        InputError: nothing agrees.
+    """
+
+    def bare(name: str) -> str:
+        return name.removeprefix("preact.").removeprefix("trunk.")
+
+    given = {bare(name): value for name, value in read_tensors(source).items()}
+    own = network.state_dict()
+    taken = {
+        name: given[bare(name)].to(value.dtype)
+        for name, value in own.items()
+        if bare(name) in given and given[bare(name)].shape == value.shape
+    }
+    if not taken:
+        raise InputError(f"{source} shares no weights with the network that is to be trained")
+    network.load_state_dict(own | taken)
+    return len(taken)
 
 
 def predict_crops(network: Any, crops: CropSet, batch: int = 64, flip: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,8 @@ class TrainPose:
     """Peak learning rate."""
     threads: int = 1
     """Of torch."""
+    initial: Path | None = None
+    """Weights of another network whose backbone is taken over."""
     resume: bool = False
     """Go on from the checkpoint in --out."""
     export: Path | None = None
@@ -50,6 +52,7 @@ class TrainPose:
             batch=self.batch,
             lr=self.lr,
             threads=self.threads,
+            initial=self.initial,
             resume=self.resume,
         )
         result = train_pose(config)

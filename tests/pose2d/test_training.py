@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from pose2d.datasets.coco import read_coco
 from pose2d.datasets.crop_set import cut_crops
 from pose2d.errors import InputError
 from pose2d.networks.catalogue import build_network
-from pose2d.training import TrainPoseConfig, _Run, predict_crops, train_pose
+from pose2d.training import TrainPoseConfig, _Run, predict_crops, take_over, train_pose
 from tests.stick_figures import write_stick_figures
 
 
@@ -72,6 +73,22 @@ def test_checkpoint_of_other_network_is_refused(root, tmp_path):
 def test_family_without_loss_is_refused(root, tmp_path):
     with pytest.raises(InputError, match="no loss"):
         train_pose(_config(root, tmp_path, network="vitpose-b"))
+
+
+@pytest.mark.parametrize("name", ["ipr-small", "rle-small"])
+def test_backbone_is_taken_over_and_family_trains(root, tmp_path, name):
+    torch.manual_seed(1)
+    source = build_network("sbl-small")
+    save_file(source.state_dict(), tmp_path / "sbl.safetensors")
+    network = build_network(name)
+    assert take_over(network, tmp_path / "sbl.safetensors") > 100
+    inner = network.trunk if name == "ipr-small" else network.preact
+    torch.testing.assert_close(inner.layer3[0].conv1.weight, source.layer3[0].conv1.weight)
+    result = train_pose(_config(root, tmp_path / name, network=name, initial=tmp_path / "sbl.safetensors"))
+    assert result.checkpoint.name == f"{name}.safetensors"
+    save_file({"x": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="shares no weights"):
+        take_over(network, tmp_path / "other.safetensors")
 
 
 def test_predictions_are_in_image_pixels(root):
