@@ -20,33 +20,25 @@ class Entry:
 
 
 COMMANDS = {
-    "demo": Entry("eval3dpw.commands:Demo", "the whole way on a small open world, with pictures", "--out out/demo"),
+    "demo": Entry("eval3dpw.commands:Demo", "the whole way on a small open world", "--out out/demo"),
     "compare": Entry(
-        "eval3dpw.commands:Compare", "refine sequences under every weighting, and compare", "--root 3DPW --out out/3dpw"
+        "eval3dpw.commands:Compare", "refine sequences under every weighting", "--root 3DPW --out out/3dpw"
     ),
     "fit": Entry(
         "eval3dpw.commands:Fit", "refine sequences under one weighting", "--root 3DPW --weighting ccnet --out out/fit"
     ),
     "evaluate": Entry(
-        "eval3dpw.commands:Evaluate",
-        "judge fits on disk under any protocol",
-        "--root 3DPW --fits out/fit --protocol vibe",
+        "eval3dpw.commands:Evaluate", "judge fits under any protocol", "--root 3DPW --fits out/fit --protocol vibe"
     ),
-    "make-world": Entry(
-        "eval3dpw.commands:MakeWorld", "render sequences and crops of the open world", "--out world --size small"
+    "report": Entry("eval3dpw.report_commands:Report", "one page of a run, to look at", "--run-dir out/fit"),
+    "view": Entry("eval3dpw.report_commands:View", "a run's bodies in 3D, live", "--fits out/fit"),
+    "export": Entry(
+        "eval3dpw.report_commands:Export", "videos, meshes, motions", "--fits out/fit --out out/videos --format mp4"
     ),
-    "train-regressor": Entry(
-        "eval3dpw.commands:TrainRegressor", "train the small initial predictor", "--data world/coco --out out/regressor"
-    ),
-    "convert-body": Entry(
-        "fitting.commands:ConvertBody", "read an official SMPL .pkl safely, once", "basicmodel_m.pkl SMPL_MALE.npz"
-    ),
-    "convert-regressor": Entry(
-        "fitting.commands:ConvertRegressor", "the same for SPIN's checkpoint", "model_checkpoint.pt spin.safetensors"
-    ),
+    "make-world": Entry("eval3dpw.commands:MakeWorld", "render the open world", "--out world --size small --seed 1"),
     "coco-eval": Entry(
         "calibration.commands:CocoEval",
-        "judge the confidences of any detector on COCO",
+        "judge the confidences of any detector",
         "--annotations GT.json --results A.json",
     ),
     "calibrate-file fit": Entry(
@@ -56,6 +48,36 @@ COMMANDS = {
     ),
     "calibrate-file apply": Entry(
         "calibration.commands:CalibrateFileApply", "and apply them", "--results A.json --calibrator CAL --out B.json"
+    ),
+    "networks": Entry("pose2d.commands:Networks", "list pose networks and their size", "--names hrnet-w32 rle-r50"),
+    "detect": Entry(
+        "pose2d.commands:Detect",
+        "find keypoints in images",
+        "--network hrnet-w32 --checkpoint F --images D --out A.json",
+    ),
+    "calibrate": Entry(
+        "calibration.ccnet_commands:Calibrate", "train a CCNet", "--data world/coco --out ccnet.safetensors"
+    ),
+    "ablate": Entry(
+        "calibration.ccnet_commands:Ablate", "compare confidences and losses", "--data world/coco --out out/ablation"
+    ),
+    "figures theory": Entry(
+        "calibration.ccnet_commands:FiguresTheory", "draw why raw scores are wrong", "--out out/figures"
+    ),
+    "train-pose": Entry(
+        "pose2d.training_commands:TrainPose", "train a small pose network", "--data world/coco --out out/sbl"
+    ),
+    "train-regressor": Entry(
+        "eval3dpw.commands:TrainRegressor", "train the small first guess", "--data world/coco --out out/regressor"
+    ),
+    "convert-body": Entry(
+        "fitting.commands:ConvertBody", "read an SMPL .pkl safely, once", "basicmodel_m.pkl SMPL_MALE.npz"
+    ),
+    "convert-regressor": Entry(
+        "fitting.commands:ConvertRegressor", "likewise SPIN's checkpoint", "model_checkpoint.pt spin.safetensors"
+    ),
+    "convert-checkpoint": Entry(
+        "pose2d.commands:ConvertCheckpoint", "likewise a pose checkpoint", "hrnet.pth hrnet.safetensors"
     ),
 }
 
@@ -119,10 +141,11 @@ def _unknown(words: list[str]) -> int:
 
 
 def _print_help() -> None:
-    width = max(map(len, COMMANDS))
+    names = max(map(len, COMMANDS))
+    purposes = max(len(entry.purpose) for entry in COMMANDS.values())
     print(f"usage: run_fitting.py SUBCOMMAND [options]\n\n{_DESCRIPTION}\n")
     for name, entry in COMMANDS.items():
-        print(f"  {name:<{width}}  {entry.purpose}\n  {'':<{width}}    {entry.example}")
+        print(f"  {name:<{names}}  {entry.purpose:<{purposes}}  {entry.example}")
     print("\n`run_fitting.py SUBCOMMAND --help` lists its options; `--completion bash` prints a completion script.")
 
 
