@@ -53,7 +53,7 @@ COMMANDS = {
     "detect": Entry(
         "pose2d.commands:Detect",
         "find keypoints in images",
-        "--network hrnet-w32 --checkpoint F --images D --out A.json",
+        "--network sbl-small --images photos --out A.json",
     ),
     "calibrate": Entry(
         "calibration.ccnet_commands:Calibrate", "train a CCNet", "--data world/coco --out ccnet.safetensors"
