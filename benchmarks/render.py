@@ -67,9 +67,8 @@ def main() -> None:
             "median_ms": float(1000 * np.median(measured)),
             "p95_ms": float(1000 * np.quantile(measured, 0.95)),
         }
-        print(
-            f"{name}: {1 / measured.mean():.0f} frames/s (median {1000 * np.median(measured):.1f} ms, {cpu_ms:.1f} ms of CPU)"
-        )
+        rate, median = 1 / measured.mean(), 1000 * np.median(measured)
+        print(f"{name}: {rate:.0f} frames/s (median {median:.1f} ms, {cpu_ms:.1f} ms of CPU)")
     print(f"posing: {result['posing_ms']:.1f} ms a body; {WIDTH}x{HEIGHT}, {vertices.shape[1]} vertices")
     if options.json is not None:
         write_json(options.json, result)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,7 @@ def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[s
         "failed": run.summary.get("failed_sequences", {}),
         "notes": notes(dict(run.summary)) if "bootstrap" in run.summary else [],
         "told": told,
+        "command_line": command_line(run),
         "record": {
             key: run.summary[key]
             for key in ("command", "configuration", "versions", "seconds", "num_threads", "inputs")
@@ -143,6 +145,20 @@ def render_page(content: dict[str, Any]) -> str:
         data=json_block(data),
         record=json.dumps(content["record"], indent=1, ensure_ascii=False),
     )
+
+
+def command_line(run: Run) -> str:
+    """The command that made the run, from its resolved configuration: what was left at a default is spelt out too."""
+    words = ["run_fitting.py", str(run.summary.get("command", ""))]
+    for name, value in run.configuration.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list) and value:
+            words += [f"--{flag}", *(shlex.quote(str(item)) for item in value)]
+        elif isinstance(value, str | int | float):
+            words += [f"--{flag}", shlex.quote(str(value))]
+    return " ".join(words)
 
 
 def json_block(value: Any) -> Markup:
@@ -223,8 +239,8 @@ def convergence(fits: dict[str, dict[str, TrackFits]]) -> list[dict[str, Any]]:
                 found.setdefault(row, []).append(fit)
     result = []
     for row, parts in found.items():
-        iterations = np.concatenate([part.fits.iterations for part in parts])  # type: ignore[misc]
-        reasons = np.concatenate([part.fits.reason for part in parts])  # type: ignore[misc]
+        iterations = np.concatenate([part.fits.iterations for part in parts])
+        reasons = np.concatenate([part.fits.reason for part in parts])
         codes, counts = np.unique(reasons, return_counts=True)
         most = int(iterations.max(initial=0))
         ended = [round(float((iterations <= count).mean()), 4) for count in range(most + 1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pose2d.storage import read_json, read_npz, require_directory
 
 KEYPOINTS_FOLDER = "keypoints"
 _FAVOURITE = "ccnet"
+_SOLVER_FIELDS = ("reason", "iterations", "initial_objective", "objective")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Run:
     summary: Mapping[str, Any]
     root: Path | None
     """The dataset, where it is still there; without it there is neither truth nor pictures."""
+
+    _read: dict[str, dict[str, TrackFits]] = field(default_factory=dict, repr=False)
 
     @property
     def configuration(self) -> Mapping[str, Any]:
@@ -84,7 +87,7 @@ class Run:
     def find_body(self, gender: str) -> Body:
         """The body of a gender, from where the run took it."""
         directory = self.configuration.get("body_dir")
-        return load_body(directory, gender)  # type: ignore[arg-type]
+        return load_body(directory, gender)
 
     @cached_property
     def _truth(self) -> dict[str, Track]:
@@ -102,9 +105,14 @@ class Run:
         return self._truth.get(name)
 
     def fits(self, name: str) -> dict[str, TrackFits]:
-        """The bodies of one track by row, `init` first; only rows whose file is there."""
+        """The bodies of one track by row, `init` first; only rows whose file is there. Each is read once."""
+        if name not in self._read:
+            self._read[name] = self._read_fits(name)
+        return self._read[name]
+
+    def _read_fits(self, name: str) -> dict[str, TrackFits]:
         files = {row: folder / f"{name}.npz" for row, folder in self.fit_folders.items()}
-        return {row: TrackFits.load(file) for row, file in files.items() if file.is_file()}
+        return {row: _load_fits(file) for row, file in files.items() if file.is_file()}
 
     def keypoints(self, name: str) -> TrackKeypoints | None:
         """The 2D keypoints of a track; None where the run left none."""
@@ -124,6 +132,15 @@ class Run:
             return None
         path = self.root / "imageFiles" / track.sequence / f"image_{frame_id:05d}.jpg"
         return path if path.is_file() else None
+
+
+def _load_fits(path: Path) -> TrackFits:
+    """One file of fits with what the solver said of each frame, where the file holds it in the order of frames."""
+    fit, arrays = TrackFits.load(path), read_npz(path)
+    if not np.array_equal(arrays["frame_ids"], fit.frame_ids):
+        return fit
+    said = {name: arrays[name] for name in _SOLVER_FIELDS if name in arrays and arrays[name].shape == (len(fit.fits),)}
+    return replace(fit, fits=replace(fit.fits, **said))
 
 
 def _skeleton(name: str, count: int) -> Skeleton:
@@ -147,13 +164,10 @@ def load_run(folder: str | Path, root: str | Path | None = None) -> Run:
     folder = require_directory(folder)
     path = folder / SUMMARY_FILE
     if not path.is_file():
-        raise InputError(
-            f"{folder} holds no finished run: {SUMMARY_FILE} is missing; run `compare` or `fit` with --out"
-        )
+        raise InputError(f"{folder} holds no finished run ({SUMMARY_FILE} is missing): run `compare` or `fit` first")
     summary = read_json(path)
-    missing = (
-        [key for key in ("protocol", "rows", "tracks") if key not in summary] if isinstance(summary, dict) else ["rows"]
-    )
+    needed = ("protocol", "rows", "tracks")
+    missing = [key for key in needed if not isinstance(summary, dict) or key not in summary]
     if missing:
         raise InputError(f"{path} is no summary of a run: it lacks {', '.join(missing)}")
     given = root or summary.get("configuration", {}).get("root")

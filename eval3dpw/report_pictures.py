@@ -27,6 +27,9 @@ PANEL_PX = 320
 _MARGIN = 1.25  # side of the shown square over the longer side of the person
 _QUALITY = 78
 
+Candidate = tuple[float, str, int, str]
+"""How much a frame asks to be shown, its track, its number, why."""
+
 
 @dataclass(frozen=True)
 class ChosenFrame:
@@ -43,11 +46,14 @@ def choose_frames(
     """The worst frames of a row, those it has improved and worsened most, and those that took most iterations."""
     chosen: dict[tuple[str, int], list[str]] = {}
 
-    def take(scores: list[tuple[float, str, int, str]]) -> None:
+    def take(scores: list[Candidate]) -> None:
         for _, track, frame_id, reason in sorted(scores, reverse=True)[:each]:
             chosen.setdefault((track, frame_id), []).append(reason)
 
-    worst, gains, losses, slow = [], [], [], []
+    worst: list[Candidate] = []
+    gains: list[Candidate] = []
+    losses: list[Candidate] = []
+    slow: list[Candidate] = []
     for table in tables:
         if shown not in table.rows:
             continue

@@ -1,0 +1,60 @@
+"""Run folders as `compare` leaves them, made without networks: the truth, jittered, stands for the fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import roma
+import torch
+
+from eval3dpw.comparison import Comparison
+from eval3dpw.fit_files import TrackFits
+from eval3dpw.ground_truth import camera_truth
+from eval3dpw.protocols import find_protocol
+from eval3dpw.runs import RunLog, track_errors, write_summary
+from eval3dpw.sequences import Track, read_sequence
+from fitting.body import load_body
+from fitting.refinement import BodyFits
+from pose2d.skeletons import COCO17
+from pose2d.storage import write_npz
+
+ROWS = {"init": 0.3, "raw": 0.2, "ccnet": 0.1}
+"""Standard deviation of the error in the joints' rotations, radians."""
+
+
+def jittered(track: Track, row: str, rng: np.random.Generator) -> TrackFits:
+    """The truth with noise, and for a weighting what a solver says of each frame."""
+    truth, count = camera_truth(track, load_body(gender=track.gender)), len(track)
+    turn = roma.rotvec_to_rotmat(torch.tensor(rng.normal(0, ROWS[row], (count, 24, 3))))
+    said = () if row == "init" else (np.zeros(count, int), rng.integers(3, 30, count), *rng.uniform(1, 9, (2, count)))
+    fits = BodyFits((truth.rotations.double() @ turn).numpy(), truth.betas.numpy(), truth.translation.numpy(), *said)
+    return TrackFits(track.name, row, track.frame_ids, fits, None if row == "init" else np.ones((count, 17)))
+
+
+def write_run(root: Path, out: Path, sequence_files: list[Path], skeleton: str = COCO17.name, points: int = 17) -> Path:
+    """Fits, keypoints and summary of every track of some sequences."""
+    rng, protocol, log, results = np.random.default_rng(0), find_protocol("camerahmr"), RunLog(), []
+    for path in sequence_files:
+        for track in read_sequence(path, image_root=None):
+            fits = [jittered(track, row, rng) for row in ROWS]
+            for fit in fits:
+                fit.save(out / "fits", track)
+            shape = len(track), points
+            confidence = rng.uniform(0, 1, shape)
+            write_npz(
+                out / "keypoints" / f"{track.name}.npz",
+                skeleton=np.array(skeleton),
+                frame_ids=track.frame_ids,
+                boxes_xywh=np.tile([8.0, 4, 40, 40], (len(track), 1)),
+                xy_px=rng.uniform(8, 40, (*shape, 2)),
+                raw_score=np.sqrt(confidence),
+                confidence=confidence,
+                oracle=np.clip(confidence + rng.normal(0, 0.1, shape), 0, 1),
+            )
+            results.append(track_errors(track, fits, protocol, lambda gender: load_body(None, gender)))
+        log.used.append(path)
+    configuration = {"root": str(root), "out": str(out), "split": "test", "sequences": [], "flip": True}
+    record = {"command": "compare", "configuration": configuration, "versions": {"python": "3"}, "inputs": {}}
+    write_summary(out, Comparison(protocol, tuple(results)), log, record)
+    return out
