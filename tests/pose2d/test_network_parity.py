@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pose2d.checkpoints import fill_network
-from pose2d.networks.catalogue import build_network
+from pose2d.networks.catalogue import NETWORKS, build_network
 from pose2d.skeletons import COCO17
 from tests.pose2d.filled_states import filled, image, kept, samples
 
@@ -33,7 +33,7 @@ def official_state(golden: dict[str, np.ndarray], constants: dict[str, torch.Ten
     for line in zlib.decompress(golden["names"].tobytes()).decode().split("\n"):
         name, _, shape = line.partition(" ")
         sides = tuple(int(side) for side in shape.split(",")) if shape else ()
-        state[name] = constants[name] if kept(name) else torch.from_numpy(filled(name, sides))
+        state[name] = constants.get(name, torch.zeros(sides)) if kept(name) else torch.from_numpy(filled(name, sides))
     return state
 
 
@@ -125,6 +125,39 @@ def test_poseur_with_both_flip_tests(golden: Path) -> None:
         assert_close(raw.score, numbers["score"], 1e-4)
         merged = network.average_flipped(raw, flipped, COCO17.flip_pairs)
         assert_close(torch.cat([merged.xy * size, merged.score[..., None]], -1), numbers["flip_default"], 1e-4)
+
+
+def test_ipr_with_its_flip_test_and_debiasing(golden: Path) -> None:
+    network, numbers = loaded("ipr_r50", golden)
+    with torch.inference_mode():
+        images = torch.from_numpy(image((256, 256)))
+        raw, flipped = network(images), network(images.flip(-1))
+        assert_close(raw.xy, numbers["xy"], 1e-4)
+        assert_close(raw.probabilities, numbers["maps"], 1e-4)
+        assert_close(network.average_flipped(raw, flipped, COCO17.flip_pairs).xy, numbers["flip_xy"], 1e-4)
+        network.debias = True
+        assert_close(network(images).xy, numbers["debiased_xy"], 1e-4)
+        exact = network.double()(images.double())
+        assert_close(exact.xy, numbers["debiased_xy64"], 1e-10)
+    assert torch.equal(raw.score, torch.ones_like(raw.score))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # lib/dataset/JointsDataset.py reads BGR with OpenCV, tools/test.py normalises it with RGB statistics.
+        ("sbl-r50", [(30 / 255 - 0.485) / 0.229, (20 / 255 - 0.456) / 0.224, (10 / 255 - 0.406) / 0.225]),
+        # DATASET.COLOR_RGB is true in HRNet's configurations.
+        ("hrnet-w32", [(10 / 255 - 0.485) / 0.229, (20 / 255 - 0.456) / 0.224, (30 / 255 - 0.406) / 0.225]),
+        # SimpleTransform subtracts these from RGB and divides by nothing.
+        ("rle-r50", [10 / 255 - 0.406, 20 / 255 - 0.457, 30 / 255 - 0.480]),
+    ],
+)
+def test_inputs_are_normalised_as_officially(name: str, expected: list[float]) -> None:
+    crop = torch.tensor([10, 20, 30], dtype=torch.uint8).expand(1, 4, 3, 3)
+    images = NETWORKS[name].input_spec.normalise(crop)
+    assert images.shape == (1, 3, 4, 3)
+    assert images[0, :, 2, 1].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_two_stride_placements_differ(golden: Path) -> None:
