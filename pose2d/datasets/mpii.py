@@ -1,0 +1,88 @@
+"""Persons of MPII Human Pose, from the JSON files that the official code bases read (`annot/`, `images/`)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose2d.datasets.coco import KeypointDataset
+from pose2d.errors import InputError
+from pose2d.skeletons import MPII16
+from pose2d.storage import read_json, require_directory
+
+SCALE_PX = 200.0
+"""MPII's scale is the person's height over 200 px."""
+_SHIFT = 15.0
+"""By how many scales the official readers move the centre down, not to cut legs off."""
+
+
+def read_mpii(root: str | Path, split: str) -> KeypointDataset:
+    """Read the persons of a split as the official readers do (`lib/dataset/mpii.py` of SBL and HRNet).
+
+    Centres are moved down by 15 scales, positions count from 0 (the files count from 1), and boxes are the squares
+    around the centres; `box_to_crop` with its padding of 1.25 then cuts the official crop. The area of OKS is that of
+    the tight box around the labelled joints, since MPII annotates none.
+
+    Args:
+        root: folder of `annot/` and `images/`.
+        split: "train", "valid" or any other file in `annot/`.
+
+    Raises:
+        InputError: a file, image or field is missing or has the wrong shape, or no person is left.
+    """
+    root = require_directory(root)
+    path = root / "annot" / f"{split}.json"
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise InputError(f"{path} is no MPII annotation file: a list of persons is needed")
+    persons = [_person(path, row, entry) for row, entry in enumerate(content)]
+    rows = [row for row, person in enumerate(persons) if person[0][0] >= 0 and person[3].any()]
+    if not rows:
+        raise InputError(f"{path} holds no person with a centre and a labelled joint ({len(persons)} entries read)")
+    names = [str(content[row]["image"]) for row in rows]
+    missing = sorted({name for name in names if not (root / "images" / name).is_file()})
+    if missing:
+        raise InputError(f"{path}: {len(missing)} images are missing in {root / 'images'}, the first is {missing[0]}")
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    centers = np.stack([persons[row][0] for row in rows])
+    sides = np.array([persons[row][1] for row in rows])[:, None] * SCALE_PX
+    xy = np.stack([persons[row][2] for row in rows])
+    visible = np.stack([persons[row][3] for row in rows])
+    return KeypointDataset(
+        skeleton=MPII16,
+        annotation_file=path,
+        image_paths=tuple(root / "images" / name for name in names),
+        image_ids=np.array([numbers[name] for name in names], dtype=np.int64),
+        annotation_ids=np.array(rows, dtype=np.int64),
+        boxes_xywh=np.concatenate([centers - 0.5 * sides, sides, sides], axis=1),
+        areas=_tight_areas(xy, visible),
+        xy_px=np.where(visible[..., None], xy, 0.0),
+        visible=np.where(visible, 2, 0),
+    )
+
+
+def _person(path: Path, row: int, entry: Any) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
+    """Centre (-1 where unknown), scale, joints and labels."""
+    try:
+        center = np.array(entry["center"], dtype=np.float64)
+        scale = float(entry["scale"])
+        joints = np.array(entry["joints"], dtype=np.float64)[:, :2]
+        labelled = np.array(entry["joints_vis"], dtype=np.float64) > 0
+        str(entry["image"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{path}: entry {row} lacks a field or has a wrong one ({error}); it needs image, center, scale, joints "
+            "and joints_vis"
+        ) from None
+    shapes = (center.shape, joints.shape, labelled.shape)
+    if shapes != ((2,), (len(MPII16), 2), (len(MPII16),)) or not np.isfinite(joints).all() or not scale > 0:
+        raise InputError(f"{path}: entry {row} needs a center of 2 numbers, a scale above 0, 16 joints of 2 numbers")
+    if center[0] >= 0:
+        center = center + (0.0, _SHIFT * scale) - 1.0
+    return center, scale, joints - 1.0, labelled
+
+
+def _tight_areas(xy: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    near = np.where(visible[..., None], xy, np.inf).min(axis=1)
+    far = np.where(visible[..., None], xy, -np.inf).max(axis=1)
+    return (far - near).prod(axis=1)
