@@ -24,7 +24,7 @@ class FitOptions:
     root: Path
     """Folder that lies on disk as 3DPW does: imageFiles/ and sequenceFiles/{train,validation,test}/."""
     out: Path
-    """Folder for fits/<weighting>/<track>.npz, keypoints/<track>.npz and summary.json."""
+    """Folder for summary.json, fits/<weighting>/<track>.npz, and keypoints/ and errors/ of each track."""
     split: Split = "test"
     """Which sequences."""
     sequences: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ class Demo:
     """The whole way on a small open world: make it, compare all weightings, draw pictures."""
 
     out: Path = Path("demo")
-    """Folder for the world, the results and the pictures; a world that is there already is used again."""
+    """Folder for the world, the results (summary.json, fits, ...) and the pictures; a world that is there is kept."""
     seed: int = 0
     """Of the world."""
     weightings: tuple[WeightingName, ...] = ALL_WEIGHTINGS

@@ -37,10 +37,9 @@ def run_demo(options: Demo) -> dict[str, Any]:
             raise InputError(f"{world} exists but is no finished world: remove it or choose another --out")
         make_world(MakeWorldConfig(world, seed=options.seed, parts=("3dpw",)))
         console.print(f"World: {world}", highlight=False)
-    results = options.out / "results"
     compare = Compare(
         root=world / "3dpw",
-        out=results,
+        out=options.out,
         weightings=options.weightings,
         protocol=options.protocol,
         limit=options.limit,
@@ -48,7 +47,7 @@ def run_demo(options: Demo) -> dict[str, Any]:
     summary = run_fits(compare, options.weightings)
     shown = "ccnet" if "ccnet" in options.weightings else options.weightings[-1]
     folder = options.out / "pictures"
-    count = draw_pictures(world / "3dpw", "test", results, summary, shown, options.pictures, folder)
+    count = draw_pictures(world / "3dpw", "test", options.out, summary, shown, options.pictures, folder)
     console.print(f"Pictures of {count} frames (init and {shown}): {folder}", highlight=False)
     console.print(f"Done in {time.perf_counter() - start:.0f} s", highlight=False)
     return summary

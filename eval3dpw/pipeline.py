@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from eval3dpw.comparison import INITIAL
@@ -35,8 +34,6 @@ from pose2d.skeletons import COCO17, Skeleton
 
 Calibrator = Callable[[InferredBatch], Mapping[str, Float[np.ndarray, "b k"]]]
 """What a calibration says of the keypoints of a batch, by the field of `KeypointEvidence` that it fills."""
-
-_MIN_CAMERA_SCALE = 0.1  # a person 1.7 m tall would fill a twelfth of the crop
 
 JOINT_BOX_SCALE = 1.2
 """From the box around 3DPW's 2D joints to the person's: hands, feet and the top of the head lie outside the former."""
@@ -174,9 +171,6 @@ def initial_bodies(track: Track, source: Regressor | GivenPredictions) -> BodyFi
         [crop_person(read_image(p), c, s, size) for p, c, s in zip(track.image_paths, centers_px, sides_px)]
     )
     output = predict(source, crops)
-    # A scale of zero or less would put the body behind the camera, and one odd frame would end the sequence.
-    scale = output.camera[:, :1].clamp(min=_MIN_CAMERA_SCALE)
-    output = replace(output, camera=torch.cat([scale, output.camera[:, 1:]], dim=1))
     return place_in_camera(output, centers_px, sides_px, camera_of_each(track), source.config.orientation)
 
 

@@ -120,6 +120,8 @@ class FrameErrors:
     mpjpe_mm: Float[np.ndarray, " n"]
     pa_mpjpe_mm: Float[np.ndarray, " n"]
     mve_mm: Float[np.ndarray, " n"]
+    joint_mm: Float[np.ndarray, "n k"]
+    """Error of each of the protocol's joints; their mean is the MPJPE."""
     parts: dict[str, Float[np.ndarray, " n"]]
 
     def __len__(self) -> int:
@@ -136,9 +138,10 @@ def protocol_errors(protocol: Protocol, predicted: PosedBodies, truth: PosedBodi
     if protocol.vertices_to_pelvis:
         vertices, true_vertices = vertices - pelvis, true_vertices - true_pelvis
 
+    joint_mm = point_errors_mm(joints, true_joints)
     parts: dict[str, Tensor] = {}
     if protocol.parts:
-        major = point_errors_mm(joints, true_joints)[:, protocol.joints.indices(_PCK_JOINTS)]
+        major = joint_mm[:, protocol.joints.indices(_PCK_JOINTS)]
         numbers = SMPL24.indices(_ANGLE_PARTS)
         turned = global_rotations(predicted.rotations)[:, numbers].double()
         true_turned = global_rotations(truth.rotations)[:, numbers].double()
@@ -149,9 +152,10 @@ def protocol_errors(protocol: Protocol, predicted: PosedBodies, truth: PosedBodi
             "pa_mpjae_deg": angle_errors_deg(alignment.rotation[:, None] @ turned, true_turned).mean(1),
         }
     return FrameErrors(
-        mean_point_error_mm(joints, true_joints).numpy(),
+        joint_mm.mean(1).numpy(),
         mean_point_error_mm(alignment(joints.double()), true_joints).numpy(),
         mean_point_error_mm(vertices, true_vertices).numpy(),
+        joint_mm.numpy(),
         {name: values.numpy() for name, values in parts.items()},
     )
 
@@ -242,5 +246,6 @@ def join_errors(errors: list[FrameErrors]) -> FrameErrors:
         np.concatenate([part.mpjpe_mm for part in errors]),
         np.concatenate([part.pa_mpjpe_mm for part in errors]),
         np.concatenate([part.mve_mm for part in errors]),
+        np.concatenate([part.joint_mm for part in errors]),
         {name: np.concatenate([part.parts[name] for part in errors]) for name in errors[0].parts},
     )

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval3dpw.comparison import INITIAL, Comparison, TrackErrors
+from eval3dpw.comparison import INITIAL, METRICS, Comparison, TrackErrors
 from eval3dpw.fit_files import FITS_FOLDER, TrackFits, fitted_weightings
 from eval3dpw.pipeline import Observations, Stages, initial_fits, observe, read_fittable, refine_track
 from eval3dpw.protocols import Protocol, evaluate_track, pose_truth
+from eval3dpw.report_errors import ERRORS_FOLDER, FrameTable
 from eval3dpw.sequences import Track, find_sequences, read_sequence
 from fitting.body import Body
 from pose2d.errors import InputError
@@ -126,7 +127,9 @@ def _one_sequence(
                 fit.save(out / FITS_FOLDER, seen.track)
             _save_keypoints(seen, out)
         with stages.timed("evaluation"):
-            results.append(track_errors(seen.track, fits, protocol, stages.find_body))
+            errors = track_errors(seen.track, fits, protocol, stages.find_body)
+            frame_table(errors, protocol).save(out / ERRORS_FOLDER)
+            results.append(errors)
     return results
 
 
@@ -163,6 +166,20 @@ def track_errors(
         for fit in fits
     }
     return TrackErrors(track.sequence, track.name, track.frame_ids, errors)
+
+
+def frame_table(errors: TrackErrors, protocol: Protocol) -> FrameTable:
+    """Errors of every frame and joint of a track, as they are kept on disk."""
+    rows = tuple(errors.errors)
+    return FrameTable(
+        errors.track,
+        errors.sequence,
+        errors.frame_ids,
+        rows,
+        {metric: np.stack([getattr(errors.errors[row], metric) for row in rows]) for metric in METRICS},
+        protocol.joints.keypoints,
+        np.stack([errors.errors[row].joint_mm for row in rows]),
+    )
 
 
 def evaluate_files(

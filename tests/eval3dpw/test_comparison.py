@@ -13,7 +13,8 @@ from pose2d.errors import InputError
 
 def frame_errors(values, parts=()) -> FrameErrors:
     values = np.asarray(values, dtype=float)
-    return FrameErrors(values, 0.6 * values, 1.2 * values, dict.fromkeys(parts, values / 1000))
+    joints = np.repeat(values[:, None], 14, axis=1)
+    return FrameErrors(values, 0.6 * values, 1.2 * values, joints, dict.fromkeys(parts, values / 1000))
 
 
 def comparison(protocol="camerahmr", rows=("init", "raw", "ccnet"), parts=()) -> Comparison:

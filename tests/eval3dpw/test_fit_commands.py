@@ -73,6 +73,11 @@ def test_compare_runs_all_weightings_and_writes_everything(world, run, tmp_path)
     assert fits["frame_ids"].tolist() == [0, 1, 2]
     assert str(fits["weighting"]) == "ccnet"
     assert {"betas", "translation", "intrinsics", "image_size_wh", "reason", "weights"} <= set(fits.files)
+    errors = np.load(tmp_path / "out" / "errors" / "two_00_1.npz", allow_pickle=False)
+    assert errors["rows"].tolist() == rows
+    np.testing.assert_allclose(errors["joint_mm"].mean(2), errors["mpjpe_mm"], rtol=1e-5)
+    mean = summary["tracks"][2]["errors"]["raw"]["mve_mm"]
+    assert errors["mve_mm"][rows.index("raw")].mean() == pytest.approx(mean, abs=1e-2)
     assert "Protocol camerahmr: 9 frames of 3 tracks" in printed
     assert not list((tmp_path / "out").rglob("*.partial"))
 
