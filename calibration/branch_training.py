@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from calibration.ccnet import BranchSpec, CCNet, Head, inputs_of_cache
 from calibration.features import CachedFeatures
@@ -36,6 +36,7 @@ class BranchTraining:
         lr: of Adam; a tenth after 60 % and again after 85 % of the epochs.
         weight_decay: decoupled, of matrices.
         patience: epochs without a better held-out loss before training stops.
+        members: branches that are trained apart, from different weights and in different order, and then averaged.
         held_out: share of the images that only tell when to stop, where no validation cache is given.
         seed: of weights, order and the held-out images.
     """
@@ -49,6 +50,7 @@ class BranchTraining:
     lr: float = 2e-3
     weight_decay: float = 1e-2
     patience: int = 12
+    members: int = 1
     held_out: float = 0.15
     seed: int = 0
 
@@ -59,7 +61,7 @@ class TrainedBranch:
 
     Attributes:
         branch: with the weights of its best epoch.
-        held_out_loss: of every epoch, on held-out persons.
+        held_out_loss: of every epoch of the last member, on held-out persons; of several members together at the end.
         seconds: that training took, the condensing of features included.
         persons: that it was trained on.
     """
@@ -109,7 +111,6 @@ def train_branch(
         InputError: there is nothing to train on, or a loss is not finite.
     """
     start = time.monotonic()
-    torch.manual_seed(config.seed)
     spec = BranchSpec(
         config.head,
         cache.poses.skeleton.name,
@@ -124,8 +125,19 @@ def train_branch(
         train, held_out = samples, _samples(branch, validation, None)
     else:
         train, held_out = _split(samples, config)
-    branch.standardise(*train.condensed)
-    history = _fit(branch, train, held_out, config)
+    members, history = [], []
+    for number in range(config.members):
+        torch.manual_seed(config.seed + number)
+        member = CCNet(spec)
+        member.standardise(*train.condensed)
+        history = _fit(member, train, held_out, replace(config, seed=config.seed + number))
+        members.append(member)
+    if len(members) > 1:
+        branch = CCNet(replace(spec, members=len(members)))
+        branch.members = nn.ModuleList(member.members[0] for member in members)
+        history = [*history, _held_out_loss(branch, held_out, config)]
+    else:
+        branch = members[0]
     return TrainedBranch(branch.eval(), tuple(history), time.monotonic() - start, len(train))
 
 

@@ -6,7 +6,7 @@ Four forms of the branch share one interface:
 * `conv`: the convolutional branch of about 0.08 M parameters that table 2's figures imply;
 * `local`: this project's form. Both of the paper's read the feature map as a whole; this one also reads the features
   at each predicted keypoint, the shape of each heatmap's peak, where the keypoints lie in the crop, and the size of
-  the box in the image. The OKS depends on all of these, and the crop hides the last;
+  the box in the image. The OKS depends on all of these, and the crop hides the last. Three small ones speak together;
 * `scores`: a small perceptron on the raw scores alone, without any feature: the control that the others have to beat.
 
 Outputs are a confidence (expected OKS) and a visibility (probability of a label) for each keypoint. The pose network is
@@ -93,6 +93,7 @@ class BranchSpec:
         feature_is_map: whether it is a map rather than a vector.
         network: name of the pose network.
         network_hash: SHA-256 of its parameters.
+        members: branches of this form that were trained apart and speak together, by their mean.
     """
 
     head: Head
@@ -101,6 +102,7 @@ class BranchSpec:
     feature_is_map: bool
     network: str
     network_hash: str
+    members: int = 1
 
 
 class CCNet(nn.Module):
@@ -114,24 +116,21 @@ class CCNet(nn.Module):
         super().__init__()
         self.spec = spec
         keypoints = len(SKELETONS[spec.skeleton])
-        branches: dict[str, type[nn.Module]] = {
-            "linear": _Linear,
-            "conv": _Convolutional,
-            "local": _Local,
-            "scores": _Scores,
-        }
-        if spec.head not in branches:
-            raise InputError(f"there is no branch {spec.head!r}; known are {', '.join(branches)}")
-        self.branch = branches[spec.head](spec.channels, spec.feature_is_map, keypoints)
+        if spec.head not in _BRANCHES:
+            raise InputError(f"there is no branch {spec.head!r}; known are {', '.join(_BRANCHES)}")
+        self.members = nn.ModuleList(
+            _BRANCHES[spec.head](spec.channels, spec.feature_is_map, keypoints) for _ in range(spec.members)
+        )
 
     def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
         """What of the inputs the trained layers read; it is small, and the same in every epoch."""
-        return self.branch.condense(inputs)  # type: ignore[operator]
+        return self.members[0].condense(inputs)  # type: ignore[operator]
 
     def decide(self, *condensed: Tensor) -> BranchOutput:
         """Confidences and visibilities from condensed inputs."""
-        outputs = self.branch(*condensed)
-        return BranchOutput(torch.sigmoid(outputs[..., 0]), outputs[..., 1], outputs[..., 2:])
+        outputs = torch.stack([member(*condensed) for member in self.members])
+        confidence = torch.sigmoid(outputs[..., 0]).mean(dim=0)
+        return BranchOutput(confidence, outputs[..., 1].mean(dim=0), outputs[..., 2:].mean(dim=0))
 
     def forward(self, inputs: BranchInputs) -> BranchOutput:
         """Confidences and visibilities of a batch."""
@@ -247,9 +246,10 @@ class _Scores(nn.Module):
 class _Local(nn.Module):
     """Features at each keypoint, its peak, its place and the box's size; one code for the whole person beside."""
 
-    local_channels = 16
-    code = 32
-    hidden = 64
+    local_channels = 8
+    code = 16
+    hidden = 32
+    dropout = 0.4
 
     def __init__(self, channels: int, feature_is_map: bool, keypoints: int) -> None:
         super().__init__()
@@ -259,7 +259,11 @@ class _Local(nn.Module):
         self.whole_standard = _Standard(whole)
         self.own_standard = _Standard(own)
         self.whole = nn.Sequential(
-            nn.Linear(whole, self.hidden), nn.GELU(), nn.Dropout(0.2), nn.Linear(self.hidden, self.code), nn.GELU()
+            nn.Linear(whole, self.hidden),
+            nn.GELU(),
+            nn.Dropout(self.dropout),
+            nn.Linear(self.hidden, self.code),
+            nn.GELU(),
         )
         self.names = nn.Parameter(0.1 * torch.randn(keypoints, 8))
         width = own + self.code + 8
@@ -268,7 +272,7 @@ class _Local(nn.Module):
             self.local = nn.Parameter(torch.randn(keypoints, 2 * channels, self.local_channels) / (2 * channels) ** 0.5)
             width += self.local_channels
         self.head = nn.Sequential(
-            nn.Linear(width, self.hidden), nn.GELU(), nn.Dropout(0.1), nn.Linear(self.hidden, 2 + _EXTRA)
+            nn.Linear(width, self.hidden), nn.GELU(), nn.Dropout(self.dropout), nn.Linear(self.hidden, 2 + _EXTRA)
         )
         self.bias = nn.Parameter(torch.zeros(keypoints, 2 + _EXTRA))
 

@@ -193,13 +193,25 @@ def test_features_at_read_the_right_cell():
 @pytest.mark.parametrize("vector", [False, True])
 def test_branch_learns_confidence_from_features(dataset, head, vector):
     cache = _telling(dataset, vector=vector)
-    config = BranchTraining(head=head, epochs=30 if head != "conv" else 12, lr=5e-3, batch=64)
+    config = BranchTraining(head=head, epochs=40 if head != "conv" else 12, lr=5e-3, batch=64)
     trained = train_branch(cache, config)
     fresh = _telling(dataset, count=100, vector=vector, seed=9)
     found = calibrate_cache(trained.branch, fresh)
     truth = fresh.keypoint_oks()[fresh.labelled]
     error = np.abs(found.confidence[fresh.labelled] - truth).mean()
     assert error < 0.6 * np.abs(truth - truth.mean()).mean()
+
+
+def test_members_speak_by_their_mean(dataset, tmp_path):
+    cache = _telling(dataset, 60)
+    config = BranchTraining(head="linear", epochs=3)
+    pair = train_branch(cache, replace(config, members=2), validation=cache).branch
+    single = [train_branch(cache, replace(config, seed=seed), validation=cache).branch for seed in (0, 1)]
+    expected = np.mean([calibrate_cache(branch, cache).confidence for branch in single], axis=0)
+    np.testing.assert_allclose(calibrate_cache(pair, cache).confidence, expected, atol=1e-6)
+    save_ccnet(pair, tmp_path / "pair.safetensors")
+    loaded = calibrate_cache(load_ccnet(tmp_path / "pair.safetensors"), cache)
+    np.testing.assert_allclose(loaded.confidence, expected, atol=1e-6)
 
 
 def test_control_reads_raw_scores_alone(dataset):
