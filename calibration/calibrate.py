@@ -37,10 +37,10 @@ def calibrate(options: Calibrate) -> list[str]:
         InputError: the data or the checkpoint cannot be used.
     """
     network, checkpoint = load_network(options.network, options.checkpoint)
-    cache = _features(network, options.data, options.split, options.cache, options.limit)
+    cache = split_features(network, options.data, options.split, options.cache, options.limit)
     validation = None
     if options.validation_split is not None:
-        validation = _features(network, options.data, options.validation_split, options.cache, options.limit)
+        validation = split_features(network, options.data, options.validation_split, options.cache, options.limit)
     training = replace(BRANCH_TRAININGS[options.head], seed=options.seed)
     trained = train_branch(cache, training, options.network, validation)
     about = {
@@ -57,7 +57,7 @@ def calibrate(options: Calibrate) -> list[str]:
         f"the network's mean OKS on {options.split}: {cache.instance_oks().mean():.3f}",
     ]
     if options.seen_split is not None:
-        seen = _features(network, options.data, options.seen_split, options.cache, _SEEN_PERSONS)
+        seen = split_features(network, options.data, options.seen_split, options.cache, _SEEN_PERSONS)
         gap = float(seen.instance_oks().mean() - cache.instance_oks().mean())
         lines.append(
             f"on {len(seen)} persons of its training split {options.seen_split}: {seen.instance_oks().mean():.3f} "
@@ -75,7 +75,7 @@ def ablate(options: Ablate) -> Iterator[list[str]]:
     network, checkpoint = load_network(options.network, options.checkpoint)
     splits = (options.calibration_split, options.validation_split, options.test_split)
     calibration, validation, test = (
-        _features(network, options.data, split, options.cache, options.limit) for split in splits
+        split_features(network, options.data, split, options.cache, options.limit) for split in splits
     )
     title = f"{options.network}, {len(test)} persons of {options.test_split}, fitted on {len(calibration)}"
     if options.what in ("confidences", "all"):
@@ -120,7 +120,21 @@ def _aggregations(
     return comparison_lines(rows, ("raw, tau=0.2",), f"Aggregations: {title}")
 
 
-def _features(network: PoseNetwork, data: Path, split: str, directory: Path, limit: int | None) -> CachedFeatures:
+def split_features(
+    network: PoseNetwork, data: Path, split: str, directory: Path, limit: int | None = None
+) -> CachedFeatures:
+    """A network's cached features of a split's persons.
+
+    Args:
+        network: frozen.
+        data: directory in COCO's layout.
+        split: of it.
+        directory: where caches lie.
+        limit: the first persons only.
+
+    Raises:
+        InputError: the split cannot be read.
+    """
     dataset = read_coco(data, split)
     if limit is not None:
         dataset = dataset.select(np.arange(min(limit, len(dataset))))

@@ -79,6 +79,37 @@ class Ablate:
 
 
 @dataclass(frozen=True)
+class Tables:
+    """Print the paper's tables with the paper's numbers and ours side by side."""
+
+    data: Path
+    """Directory in COCO's layout; make-world writes one."""
+    out: Path
+    """Directory for the tables."""
+    only: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """Which tables."""
+    calibration_split: str = "calibration"
+    """Split to fit on."""
+    validation_split: str = "validation"
+    """Split that tells when to stop."""
+    test_split: str = "test"
+    """Split to judge on."""
+    cache: Path = _CACHE
+    """Directory for features, which are computed once."""
+    bootstrap: int = 1000
+    """Resamples of the images for the intervals."""
+    limit: int | None = None
+    """Use the first persons of each split only."""
+
+    def run(self) -> None:
+        """Fit, judge, print and write the tables."""
+        from calibration.paper_tables import paper_tables
+
+        for lines in paper_tables(self):
+            print("\n".join(lines), end="\n\n")
+
+
+@dataclass(frozen=True)
 class FiguresTheory:
     """Draw expected OKS against the confidences of heatmap and regression networks: scaling gap and form gap."""
 

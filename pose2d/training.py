@@ -159,6 +159,11 @@ def train_pose(config: TrainPoseConfig) -> TrainPoseResult:
     return TrainPoseResult(run.weights_file, score, run.step, run.seen / len(crops), run.elapsed / 60)
 
 
+def _described(config: TrainPoseConfig) -> dict[str, Any]:
+    """The configuration as plain values; of paths the last name alone, since weights travel and directories do not."""
+    return json.loads(json.dumps(asdict(config), default=lambda value: Path(value).name))  # type: ignore[no-any-return]
+
+
 class _Run:
     """Network, averaged network, optimiser and clock of one run."""
 
@@ -288,7 +293,7 @@ class _Run:
             "steps": str(self.step),
             "minutes": f"{self.elapsed / 60:.1f}",
             "validation_ap": f"{average_precision:.2f}",
-            "config": json.dumps(asdict(self.config), default=str),
+            "config": json.dumps(_described(self.config)),
         }
         tensors = {name: value.contiguous() for name, value in self.average.state_dict().items()}
         with atomic_path(self.weights_file) as partial:
@@ -307,8 +312,7 @@ class _Run:
         }
         with atomic_path(self.state_file) as partial:
             torch.save(state, partial)
-        plain = json.loads(json.dumps(asdict(self.config), default=str))
-        write_json(self.config.out / f"{self.config.network}.config.json", plain)
+        write_json(self.config.out / f"{self.config.network}.config.json", _described(self.config))
 
     def load(self) -> None:
         """Take up the state that `save` wrote; without one, begin anew.
