@@ -115,6 +115,7 @@ class Detect:
         from pose2d.checkpoints import load_checkpoint
         from pose2d.detection import DetectOptions, detect, skipped_lines
         from pose2d.errors import InputError
+        from pose2d.networks.acceleration import prepare_for_inference
         from pose2d.networks.catalogue import build_network
         from pose2d.networks.heatmap import HeatmapNetwork
         from pose2d.person_boxes import image_files, read_boxes, whole_images
@@ -135,7 +136,7 @@ class Detect:
         network = build_network(self.network, len(skeleton), self.input_size)
         assert isinstance(network, nn.Module)
         loaded = load_checkpoint(checkpoint, network, self.expert)
-        network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        prepare_for_inference(network)
         if self.decoding is not None:
             if not isinstance(network, HeatmapNetwork):
                 raise InputError(f"--decoding is for heatmap networks, and {self.network} regresses coordinates")
