@@ -78,8 +78,7 @@ def _refuse_json(message: str, content: Any, name: str, expected: str) -> NoRetu
         start = int(found.group(1))
         if re.match(rb"-?(NaN|Inf)", bytes(content[max(start - 1, 0) : start + 4]).lstrip(b":,[ ")):
             _refuse_not_finite(content, name)
-    truncated = "truncated" in message
-    why = "it breaks off before the end" if truncated else message[:1].lower() + message[1:]
+    why = "it breaks off before the end" if "truncated" in message else message.removeprefix("JSON is malformed: ")
     raise InputError(f"{name} is not a JSON {expected}: {why}")
 
 

@@ -56,13 +56,15 @@ def _figure(columns: int, rows: int = 1, width: float = 5.2, height: float = 4.2
 
 def _styles(rows: Sequence[EvaluationRow]) -> Iterator[tuple[EvaluationRow, str, dict[str, Any]]]:
     """Each row with its legend text and line style; the file is named where there are several."""
-    several = len({row.source for row in rows}) > 1
+    sources = list(dict.fromkeys(row.source for row in rows))
+    several = len(sources) > 1
     number = 0
     for row in rows:
         label = f"{row.source}: {row.confidence_name}" if several else row.confidence_name
         if row.confidence_name in _BASELINES:
             colour, line = _BASELINES[row.confidence_name]
-            yield row, label, {"color": colour, "linestyle": line, "linewidth": 1.3}
+            faded = max(0.3, 1 - 0.4 * sources.index(row.source))
+            yield row, label, {"color": colour, "linestyle": line, "linewidth": 1.3, "alpha": faded}
         else:
             yield row, label, {"color": f"C{[0, 2, 1, 4, 5, 6, 8, 9][number % 8]}", "linewidth": 1.6}
             number += 1
@@ -76,19 +78,17 @@ def _precision_recall(rows: Sequence[EvaluationRow]) -> Any:
         if row.stats.AP >= 0:
             text = f"{label}: AP {100 * row.stats.AP:.1f}"
             axis.plot(RECALL_THRESHOLDS, row.precision.mean(axis=0), label=text, **style)
-    axis.axvline(rows[0].stats.AR, color="0.8", linewidth=1, zorder=0)
-    axis.annotate(
-        f"AR {100 * rows[0].stats.AR:.1f} ",
-        (rows[0].stats.AR, 1.0),
-        ha="right",
-        va="bottom",
-        color="0.45",
-        fontsize=8,
-        annotation_clip=False,
-    )
+    if len({row.source for row in rows}) == 1:
+        _mark_recall(axis, rows[0].stats.AR)
     axis.set(xlabel="recall", ylabel="precision (mean over OKS thresholds .50 to .95)", xlim=(0, 1), ylim=(0, 1.01))
-    axis.legend(fontsize=8, loc="lower left")
+    axis.legend(fontsize=8, loc="best")
     return figure
+
+
+def _mark_recall(axis: Any, recall: float) -> None:
+    axis.axvline(recall, color="0.8", linewidth=1, zorder=0)
+    style = {"color": "0.45", "fontsize": 8, "annotation_clip": False}
+    axis.annotate(f"AR {100 * recall:.1f} ", (recall, 1.012), ha="right", va="bottom", **style)
 
 
 def _samples(row: EvaluationRow, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -151,7 +151,7 @@ def _sparsification(rows: Sequence[EvaluationRow]) -> Any:
     for column, kind in enumerate(("keypoints", "instances")):
         for line, measure in enumerate(("1 - OKS", "error / falloff length")):
             axis = axes[line, column]
-            drawn, start = False, 0.0
+            start, ideals = 0.0, set()
             for row, label, style in _styles(rows):
                 samples = _samples(row, kind)
                 repeats = kind == "keypoints" and row.confidence_name.startswith("mean of")
@@ -161,15 +161,16 @@ def _sparsification(rows: Sequence[EvaluationRow]) -> Any:
                 curve = metrics.sparsification_curve(samples[0], error)
                 ause = metrics.area_under_sparsification_error(samples[0], error)
                 axis.plot(*_thinned(curve), label=f"{label}: AUSE {ause:.3f}", **style)
-                if not drawn or row.source != rows[0].source:
+                if row.source not in ideals:
                     ideal = metrics.sparsification_curve(-error, error)
                     colour, dashes = _BASELINES["oracle"]
-                    name = None if drawn else "oracle (largest error first)"
+                    name = None if ideals else "oracle (largest error first)"
                     axis.plot(*_thinned(ideal), color=colour, linestyle=dashes, linewidth=1.2, label=name)
-                drawn, start = True, max(start, float(curve[0]))
+                ideals.add(row.source)
+                start = max(start, float(curve[0]))
             axis.set_title(kind, fontsize=10)
             axis.set(xlabel="fraction removed", ylabel=f"mean {measure} of the rest", xlim=(0, 1))
-            if drawn:  # a poor order's last few samples may be many times worse: they leave the picture
+            if ideals:  # a poor order's last few samples may be many times worse: they leave the picture
                 axis.set_ylim(0, 1.9 * start if start > 0 else 1)
                 axis.legend(fontsize=7, loc="upper center", ncols=2)
     return figure

@@ -152,6 +152,20 @@ def test_two_gigabytes_that_are_not_json_are_refused_without_reading_them(tmp_pa
     assert time.process_time() - start < 5
 
 
+def test_the_command_line_says_one_sentence_and_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from run_fitting import main
+
+    (tmp_path / "truth.json").write_text(json.dumps(ANNOTATIONS))
+    (tmp_path / "results.json").write_text(json.dumps(_entry("image_id", 9)))
+    files = ["--annotations", str(tmp_path / "truth.json"), "--results", str(tmp_path / "results.json")]
+    for arguments in (["coco-eval", *files], ["calibrate-file", "fit", *files, "--out", str(tmp_path / "cal.npz")]):
+        assert main(arguments) == 2
+        said = capsys.readouterr().err.strip()
+        assert said.count("\n") == 0
+        assert "entry 1, field image_id" in said
+    assert not (tmp_path / "cal.npz").exists()
+
+
 def test_scores_of_any_range_are_legal_and_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "truth.json").write_text(json.dumps(ANNOTATIONS))
     (tmp_path / "results.json").write_text(json.dumps(_entry("score", 472.0)))
