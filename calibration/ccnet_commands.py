@@ -122,3 +122,42 @@ class FiguresTheory:
 
         for path in draw_theory(self.out):
             print(f"wrote {path}")
+
+
+@dataclass(frozen=True)
+class FiguresOcclusion:
+    """Draw OKS, raw score and confidence under a growing patch over a keypoint (the paper's figure 3)."""
+
+    data: Path
+    """Directory in COCO's layout."""
+    out: Path
+    """The figure to write (.png)."""
+    ccnet: Path
+    """CCNet of the network."""
+    network: str = "sbl-small"
+    """Pose network."""
+    checkpoint: Path | None = None
+    """Its weights; by default the bundled ones."""
+    split: str = "test"
+    """Split to take persons from."""
+    keypoints: tuple[str, ...] = ("left_wrist", "left_knee", "nose")
+    """Keypoints to cover."""
+    persons: int = 100
+    """Persons for each keypoint."""
+
+    def run(self) -> None:
+        """Run the network on covered images, draw, write."""
+        from calibration.ccnet import load_ccnet
+        from calibration.occlusion import draw_growing_patch, growing_patch
+        from pose2d.bundled import load_network
+        from pose2d.datasets.coco import read_coco
+        from pose2d.errors import InputError
+
+        network, _ = load_network(self.network, self.checkpoint)
+        branch, dataset = load_ccnet(self.ccnet), read_coco(self.data, self.split)
+        unknown = [name for name in self.keypoints if name not in dataset.skeleton]
+        if unknown:
+            raise InputError(f"--keypoints {unknown[0]}: known are {', '.join(dataset.skeleton.keypoints)}")
+        curves = [growing_patch(network, branch, dataset, name, persons=self.persons) for name in self.keypoints]
+        draw_growing_patch(curves, self.out)
+        print(f"wrote {self.out}")
