@@ -151,7 +151,8 @@ def _sparsification(rows: Sequence[EvaluationRow]) -> Any:
     for column, kind in enumerate(("keypoints", "instances")):
         for line, measure in enumerate(("1 - OKS", "error / falloff length")):
             axis = axes[line, column]
-            start, ideals = 0.0, set()
+            start = 0.0
+            ideals: set[str] = set()
             for row, label, style in _styles(rows):
                 samples = _samples(row, kind)
                 repeats = kind == "keypoints" and row.confidence_name.startswith("mean of")
