@@ -18,7 +18,15 @@ from eval3dpw.pipeline import Stages
 from eval3dpw.protocols import Protocol, find_protocol
 from eval3dpw.provenance import configuration, input_hashes, versions
 from eval3dpw.report_table import print_summary, report_console
-from eval3dpw.runs import SUMMARY_FILE, RunLog, evaluate_files, fit_and_evaluate, write_summary, writing_to
+from eval3dpw.runs import (
+    SUMMARY_FILE,
+    RunLog,
+    clear_results,
+    evaluate_files,
+    fit_and_evaluate,
+    write_summary,
+    writing_to,
+)
 from eval3dpw.sequences import find_sequences
 from eval3dpw.stage_networks import load_2d_stage
 from fitting.body import REGRESSOR_FILE, load_body
@@ -41,6 +49,7 @@ def run_fits(options: FitOptions, weightings: Sequence[str]) -> dict[str, Any]:
     if options.body_dir is not None and options.regressor is None and options.initial is None:
         console.print("Note: the packaged regressor predicts shapes of the packaged body, not of --body-dir's.")
     log = RunLog()
+    clear_results(options.out, inputs)
     with writing_to(options.out):
         comparison = fit_and_evaluate(
             options.root,

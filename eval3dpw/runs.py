@@ -24,6 +24,7 @@ from pose2d.errors import InputError
 from pose2d.storage import write_json, write_npz
 
 SUMMARY_FILE = "summary.json"
+KEYPOINTS_FOLDER = "keypoints"
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
@@ -83,6 +84,21 @@ def writing_to(out: Path) -> Iterator[None]:
         raise
 
 
+def clear_results(out: Path, inputs: Sequence[Path]) -> None:
+    """Remove what an earlier run left in `out`, so that its fits are not taken for this one's.
+
+    Raises:
+        InputError: one of this run's inputs lies among them.
+    """
+    folders = (f"{FITS_FOLDER}/*", KEYPOINTS_FOLDER, ERRORS_FOLDER)
+    old = [file for folder in folders for file in out.glob(f"{folder}/*.npz")]
+    wanted = {path.resolve() for path in inputs} & {path.resolve() for path in old}
+    if wanted:
+        raise InputError(f"{min(wanted)} is an input of this run and would be overwritten: choose another --out")
+    for file in [out / SUMMARY_FILE, *old]:  # the summary first: it stands only beside the results it belongs to
+        file.unlink(missing_ok=True)
+
+
 def fit_and_evaluate(
     root: Path,
     paths: Sequence[Path],
@@ -139,7 +155,7 @@ def _save_keypoints(seen: Observations, out: Path) -> None:
     scores = {name: value for name in names if (value := getattr(seen.evidence, name)) is not None}
     poses = seen.poses
     write_npz(
-        out / "keypoints" / f"{seen.track.name}.npz",
+        out / KEYPOINTS_FOLDER / f"{seen.track.name}.npz",
         skeleton=np.array(poses.skeleton.name),
         frame_ids=seen.track.frame_ids,
         boxes_xywh=poses.boxes_xywh,

@@ -144,6 +144,19 @@ def test_initial_predictions_of_another_method(world, run, tmp_path):
     assert partly["num_tracks"] == 1
 
 
+def test_an_earlier_runs_fits_are_not_mixed_with_this_ones(world, run, tmp_path):
+    assert run("compare", "--weightings", "raw", "uniform", "--limit", 1, root=world)[0] == 0
+    initial = tmp_path / "out" / "fits" / "init"
+    status, printed, _ = run("fit", "--weighting", "uniform", "--initial", initial, root=world)
+    assert status == 2
+    assert "choose another --out" in one_sentence(printed)
+    assert len(list(initial.glob("*.npz"))) == 3
+    assert run("fit", "--weighting", "uniform", "--limit", 1, "--sequences", "alone_00", root=world)[0] == 0
+    left = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.npz"))
+    assert left == ["errors/alone_00_0.npz", "fits/init/alone_00_0.npz", "fits/uniform/alone_00_0.npz",
+                    "keypoints/alone_00_0.npz"]  # fmt: skip
+
+
 def spoil_pickle(change):
     def spoil(world):
         path = world / "sequenceFiles" / "test" / "alone_00.pkl"
