@@ -67,7 +67,8 @@ def all_confidences(
         network_name: for the record.
     """
     result = Confidences()
-    raw = test.poses.raw_score
+    # Heatmaps overshoot 1 now and then, which no calibration error is defined for.
+    raw = np.clip(test.poses.raw_score, 0.0, 1.0)
     result.by_name["constant"] = Confidence(np.ones(len(test)), np.ones_like(raw))
     result.by_name["raw"] = _usual(raw)
     result.by_name["temperature"] = _usual(temperature_scaled(calibration, raw))
@@ -151,7 +152,7 @@ def temperature_scaled(calibration: CachedFeatures, raw_score: Float[np.ndarray,
         loss.backward()
         return loss
 
-    optimiser.step(closure)  # type: ignore[arg-type]
+    optimiser.step(closure)
     scale, shift = parameters.detach().tolist()
     clipped = np.clip(raw_score, 1e-3, 1 - 1e-3)
     return 1.0 / (1.0 + np.exp(-(scale * np.log(clipped / (1.0 - clipped)) + shift)))

@@ -29,7 +29,7 @@ def _write(figure: object, path: Path) -> Path:
     return path
 
 
-def _figure(columns: int, title: str):  # type: ignore[no-untyped-def]
+def _figure(columns: int, title: str):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6 * columns, 3.8), layout="constrained")

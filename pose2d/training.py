@@ -161,7 +161,7 @@ def train_pose(config: TrainPoseConfig) -> TrainPoseResult:
 
 def _described(config: TrainPoseConfig) -> dict[str, Any]:
     """The configuration as plain values; of paths the last name alone, since weights travel and directories do not."""
-    return json.loads(json.dumps(asdict(config), default=lambda value: Path(value).name))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(asdict(config), default=lambda value: Path(value).name))
 
 
 class _Run:
