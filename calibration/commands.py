@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from calibration.coco_eval import KeypointEvaluation
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ class CocoEval:
 
     def run(self) -> None:
         """Evaluate, print, and write what was asked for."""
+        self.evaluate()
+
+    def evaluate(self) -> KeypointEvaluation:
+        """As `run`; gives back what was found, for a page of it."""
         from calibration.coco_eval import evaluate_keypoints
         from calibration.tables import print_evaluation
         from pose2d.storage import write_json
@@ -51,6 +58,7 @@ class CocoEval:
 
             for path in draw_evaluation(evaluation, self.plots):
                 print(f"wrote {path}")
+        return evaluation
 
 
 @dataclass(frozen=True)

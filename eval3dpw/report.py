@@ -1,14 +1,7 @@
-"""The report of a run: one self-contained page that opens without a network.
-
-Charts are drawn as SVG and meshes by WebGL by the few scripts in `templates/`: plotly alone would add 4.5 MB to every
-page and three.js 0.7 MB, for lines and a lit mesh; and SVG's text can be read, copied and zoomed. Everything that comes
-from a file is escaped by jinja2, or lies in a JSON block in which no tag can end.
-"""
+"""The report of a run over sequences: one self-contained page that opens without a network."""
 
 from __future__ import annotations
 
-import json
-import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from eval3dpw.comparison import INITIAL, METRICS
 from eval3dpw.fit_files import TrackFits
@@ -26,17 +17,15 @@ from eval3dpw.report_bodies import TRUTH, pose_rows
 from eval3dpw.report_confidence import confidence_charts
 from eval3dpw.report_data import Run, evenly, load_run
 from eval3dpw.report_errors import ERRORS_FOLDER, FrameTable, tabulate_errors
+from eval3dpw.report_page import hex_colour, write_page
 from eval3dpw.report_pictures import choose_frames, draw_frame
 from eval3dpw.report_scene import scene_record
 from eval3dpw.report_table import notes
 from fitting.solvers import Reason
-from pose2d.errors import InputError
 from pose2d.progress import track as progress
-from pose2d.storage import atomic_path
 
-TEMPLATES = Path(__file__).parent / "templates"
 REPORT_FILE = "report.html"
-_SCRIPTS = ("report_page.js", "report_charts.js", "report_viewer.js")
+_READ_BY_SCRIPTS = ("rows", "shown", "colours", "metrics", "series", "confidence", "convergence", "scenes")
 _NAMES = {"mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "mve_mm": "MVE"}
 
 
@@ -79,13 +68,10 @@ def write_report(
         InputError: the folder holds no finished run, or the page cannot be written there.
     """
     run = load_run(run_folder, root)
-    out = Path(out_html) if out_html is not None else run.folder / REPORT_FILE
-    if out.is_dir():
-        raise InputError(f"{out} is a directory: name the page to write, for example {out / REPORT_FILE}")
-    page = render_page(gather(run, limits or ReportLimits(), best_rasteriser()))
-    with atomic_path(out) as partial:
-        partial.write_text(page, encoding="utf-8")
-    return out
+    content = gather(run, limits or ReportLimits(), best_rasteriser())
+    data = {key: content[key] for key in _READ_BY_SCRIPTS}
+    data["frames"] = [{"overlays": frame["overlays"], "sides": frame["sides"]} for frame in content["frames"]]
+    return write_page("report.html.j2", content, data, out_html or run.folder / REPORT_FILE)
 
 
 def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[str, Any]:
@@ -105,8 +91,10 @@ def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[s
         "num_frames": run.summary["num_frames"],
         "num_tracks": run.summary["num_tracks"],
         "rows": list(run.rows),
+        "initial": INITIAL,
+        "truth": TRUTH,
         "shown": run.favourite,
-        "colours": {row: _hex(colour) for row, colour in colours.items()} | {TRUTH: _hex(TRUTH_COLOUR)},
+        "colours": {row: hex_colour(colour) for row, colour in colours.items()} | {TRUTH: hex_colour(TRUTH_COLOUR)},
         "metrics": _NAMES,
         "headline": run.summary["rows"],
         "tracks": run.summary["tracks"],
@@ -128,25 +116,6 @@ def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[s
     }
 
 
-def render_page(content: dict[str, Any]) -> str:
-    """The page as text."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    data = {key: content[key] for key in ("rows", "shown", "colours", "metrics", "series", "confidence", "convergence")}
-    data["frames"] = [{"overlays": f["overlays"], "sides": f["sides"]} for f in content["frames"]]
-    data["scenes"] = content["scenes"]
-    return environment.get_template("report.html.j2").render(
-        page=content,
-        initial=INITIAL,
-        truth=TRUTH,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        scripts=[Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in _SCRIPTS],
-        data=json_block(data),
-        record=json.dumps(content["record"], indent=1, ensure_ascii=False),
-    )
-
-
 def command_line(run: Run) -> str:
     """The command that made the run, from its resolved configuration: what was left at a default is spelt out too."""
     words = ["run_fitting.py", str(run.summary.get("command", ""))]
@@ -159,14 +128,6 @@ def command_line(run: Run) -> str:
         elif isinstance(value, str | int | float):
             words += [f"--{flag}", shlex.quote(str(value))]
     return " ".join(words)
-
-
-def json_block(value: Any) -> Markup:
-    """JSON that may stand inside a script element: nothing in it can end the element; NaN becomes null."""
-    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
 
 
 def error_tables(
@@ -316,15 +277,3 @@ def _median(parts: Sequence[np.ndarray | None]) -> float | None:
     values = np.concatenate([part for part in parts if part is not None] or [np.zeros(0)])
     values = values[np.isfinite(values)]
     return round(float(np.median(values)), 2) if len(values) else None
-
-
-def _hex(colour: Rgb) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from calibration.commands import CocoEval
+
 
 @dataclass(frozen=True)
 class Report:
@@ -91,3 +93,21 @@ class Export:
         for name in self.tracks or known:
             row = self.weighting or run.favourite
             print(export_track(run, name, row, self.format, self.out, self.frames_per_second, self.up))
+
+
+@dataclass(frozen=True)
+class CocoEvalWithReport(CocoEval):
+    """Judge the confidences of results files: AP as pycocotools gives it, calibration, and what is still to be won."""
+
+    report: Path | None = None
+    """Write one self-contained page of it here."""
+
+    def run(self) -> None:
+        """Evaluate, print, and write what was asked for."""
+        evaluation = self.evaluate()
+        if self.report is not None:
+            from eval3dpw.provenance import configuration, versions
+            from eval3dpw.report_coco import write_coco_report
+
+            record = {"command": "coco-eval", "configuration": configuration(self), "versions": versions()}
+            print(f"wrote {write_coco_report(evaluation, self.report, record)}")

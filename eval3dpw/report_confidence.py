@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from calibration.metrics import (
     area_under_sparsification_error,
@@ -40,25 +41,35 @@ def confidence_charts(run: Run, tracks: Sequence[str]) -> dict[str, Any] | None:
     samples = gather(run, tracks)
     if samples is None or len(samples.oks) == 0:
         return None
-    shown = np.random.default_rng(0).permutation(len(samples.oks))[:_MOST_POINTS]
+    return chart_scores({SCORES.get(name, name): (values, samples.oks) for name, values in samples.scores.items()})
+
+
+def chart_scores(
+    scores: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]],
+) -> dict[str, Any]:
+    """Diagrams of some confidences by name, each with the OKS of its own samples, ready for JSON.
+
+    The best order drawn beside the sparsification curves is that of the first one's samples.
+    """
+    first = next(iter(scores.values()))[1]
     charts: dict[str, Any] = {
-        "count": len(samples.oks),
+        "count": len(first),
+        "shown": min(len(first), _MOST_POINTS),
+        "best": _curve(first - 1, 1 - first),
         "scores": {},
-        "best": _curve(-(1 - samples.oks), 1 - samples.oks),
-        "shown": len(shown),
     }
-    for name, confidence in samples.scores.items():
-        error = 1 - samples.oks
-        bins = reliability_bins(confidence, samples.oks) if is_probability(confidence) else None
-        charts["scores"][SCORES.get(name, name)] = {
-            "pearson": _rounded(pearson(confidence, samples.oks)),
-            "ece": _rounded(expected_calibration_error(confidence, samples.oks)) if bins else None,
-            "ause": _rounded(area_under_sparsification_error(confidence, error)),
+    for name, (confidence, oks) in scores.items():
+        shown = np.random.default_rng(0).permutation(len(oks))[:_MOST_POINTS]
+        bins = reliability_bins(confidence, oks) if is_probability(confidence) else None
+        charts["scores"][name] = {
+            "pearson": _rounded(pearson(confidence, oks)),
+            "ece": _rounded(expected_calibration_error(confidence, oks)) if bins else None,
+            "ause": _rounded(area_under_sparsification_error(confidence, 1 - oks)),
             "reliability": []
             if bins is None
             else [[_rounded(c), _rounded(a), int(n)] for c, a, n in zip(bins.confidence, bins.accuracy, bins.count)],
-            "sparsification": _curve(confidence, error),
-            "scatter": [[_rounded(c), _rounded(a)] for c, a in zip(confidence[shown], samples.oks[shown])],
+            "sparsification": _curve(confidence, 1 - oks),
+            "scatter": [[_rounded(c), _rounded(a)] for c, a in zip(confidence[shown], oks[shown])],
         }
     return charts
 

@@ -2,7 +2,7 @@
 /* Small charts in SVG: a frame with axes, then lines, points or intervals in it. */
 const Charts = (() => {
   const NS = "http://www.w3.org/2000/svg";
-  const DASHES = ["", "7 3", "2 3", "9 3 2 3", "4 2", "1 2", "12 3"];
+  const DASHES = ["12 2", "7 3", "2 3", "9 3 2 3", "4 2", "5 2 1 2 1 2", "12 5"];
 
   function node(name, attributes = {}, text = null) {
     const element = document.createElementNS(NS, name);
@@ -48,8 +48,8 @@ const Charts = (() => {
   }
 
   function dash(row) {
-    const number = DATA.rows.indexOf(row);
-    return DASHES[Math.max(0, number) % DASHES.length];
+    if (row === DATA.shown) return "";
+    return DASHES[Math.max(0, DATA.rows.indexOf(row)) % DASHES.length];
   }
 
   function line(chart, points, row, extra = {}) {

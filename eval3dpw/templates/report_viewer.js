@@ -4,7 +4,7 @@
   const canvas = document.getElementById("scene-canvas");
   if (!canvas) return;
   const byId = (id) => document.getElementById("scene-" + id);
-  const gl = canvas.getContext("webgl2", { antialias: true, preserveDrawingBuffer: true });
+  const gl = canvas.getContext("webgl2", { antialias: true, alpha: false, preserveDrawingBuffer: true });
   if (!gl) {
     const text = document.createElement("p");
     text.className = "told";
