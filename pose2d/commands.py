@@ -116,7 +116,7 @@ class Detect:
         from pose2d.detection import DetectOptions, detect, skipped_lines
         from pose2d.errors import InputError
         from pose2d.networks.acceleration import prepare_for_inference
-        from pose2d.networks.catalogue import build_network
+        from pose2d.networks.catalogue import allocate_network
         from pose2d.networks.heatmap import HeatmapNetwork
         from pose2d.person_boxes import image_files, read_boxes, whole_images
         from pose2d.skeletons import SKELETONS
@@ -133,7 +133,7 @@ class Detect:
                 raise InputError(f"network {self.network} has no packaged checkpoint: name one with --checkpoint")
         files = image_files(self.images)
         persons = whole_images(files) if self.boxes is None else read_boxes(self.boxes, self.images, self.min_box_score)
-        network = build_network(self.network, len(skeleton), self.input_size)
+        network = allocate_network(self.network, len(skeleton), self.input_size)
         assert isinstance(network, nn.Module)
         loaded = load_checkpoint(checkpoint, network, self.expert)
         prepare_for_inference(network)

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
+from torch import nn
+
 from pose2d.errors import InputError
 from pose2d.networks.base import InputSpec, PoseNetwork
 from pose2d.networks.hrnet import HRNET_INPUT, HRNet, HRNetBackbone
@@ -100,3 +103,20 @@ def build_network(name: str, num_keypoints: int = 17, input_size: Size | None = 
     entry = NETWORKS[name]
     spec = entry.input_spec if input_size is None else replace(entry.input_spec, size_wh=input_size)
     return entry.build(num_keypoints, spec)
+
+
+def allocate_network(name: str, num_keypoints: int = 17, input_size: Size | None = None) -> PoseNetwork:
+    """A network in evaluation mode whose weights are whatever lay in memory: for a checkpoint to fill.
+
+    Saves the time that drawing initial weights takes, most of the time of loading a large network.
+
+    Args:
+        name, num_keypoints, input_size: see :func:`build_network`.
+
+    Raises:
+        InputError: see :func:`build_network`.
+    """
+    with torch.device("meta"):
+        network = build_network(name, num_keypoints, input_size)
+    assert isinstance(network, nn.Module)
+    return network.to_empty(device="cpu").eval()
