@@ -283,3 +283,12 @@ def test_initial_bodies_that_do_not_fit_are_refused(tmp_path, arrays, message):
     write_npz(tmp_path / "initial.npz", **arrays)
     with pytest.raises(InputError, match=message):
         load_initial_npz(tmp_path / "initial.npz", count=2)
+
+
+def test_the_packaged_regressor_loads_and_tells_what_it_is():
+    regressor = load_regressor()
+    assert regressor.config == RegressorConfig(18, 32, 512, 112, "ray", 0.1)
+    assert float(regressor.metadata["mpjpe_mm"]) < 150 and regressor.metadata["seed"] == "0"
+    output = predict(regressor, np.full((1, 112, 112, 3), 127, np.uint8))
+    assert roma.is_rotation_matrix(output.rotations, epsilon=1e-4)
+    assert output.rotations[0, 0, 1, 1] < 0 < output.camera[0, 0]  # upright in a y-down camera, in front of it
