@@ -299,6 +299,7 @@ def save_regressor(regressor: Regressor, path: str | Path, metadata: Mapping[str
     state = {name: value.contiguous() for name, value in regressor.state_dict().items()}
     with atomic_path(path) as partial:
         save_file(state, partial, metadata=notes)
+        partial.chmod(0o644)  # safetensors makes files that only their owner reads
 
 
 def _read_safetensors(path: Path) -> tuple[RegressorConfig, dict[str, Tensor], dict[str, str]]:
