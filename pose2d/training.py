@@ -30,11 +30,14 @@ from pose2d.datasets.crop_set import CropSet, cut_crops, network_affine
 from pose2d.errors import InputError
 from pose2d.networks.base import predict
 from pose2d.networks.catalogue import build_network
+from pose2d.networks.ipr import IPR
 from pose2d.skeletons import COCO17
 from pose2d.storage import atomic_path, write_json
 from pose2d.training_losses import Targets, pose_loss
 
 _EMA_EVERY = 4
+_SOFTMAX_GAIN = 20.0
+"""Heatmaps times this are logits whose softmax is about as narrow as the heatmap's peak."""
 
 
 @dataclass(frozen=True)
@@ -356,6 +359,12 @@ def take_over(network: nn.Module, source: Path) -> int:
     if not taken:
         raise InputError(f"{source} shares no weights with the network that is to be trained")
     network.load_state_dict(own | taken)
+    if isinstance(network, IPR) and not any(name.startswith("trunk.") for name in read_tensors(source)):
+        # Heatmaps reach 1, where a softmax over a thousand cells is all but flat.
+        with torch.no_grad():
+            network.trunk.final_layer.weight.mul_(_SOFTMAX_GAIN)
+            assert network.trunk.final_layer.bias is not None
+            network.trunk.final_layer.bias.mul_(_SOFTMAX_GAIN)
     return len(taken)
 
 

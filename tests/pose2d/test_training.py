@@ -84,6 +84,8 @@ def test_backbone_is_taken_over_and_family_trains(root, tmp_path, name):
     assert take_over(network, tmp_path / "sbl.safetensors") > 100
     inner = network.trunk if name == "ipr-small" else network.preact
     torch.testing.assert_close(inner.layer3[0].conv1.weight, source.layer3[0].conv1.weight)
+    if name == "ipr-small":
+        torch.testing.assert_close(network.trunk.final_layer.weight, 20.0 * source.final_layer.weight)
     result = train_pose(_config(root, tmp_path / name, network=name, initial=tmp_path / "sbl.safetensors"))
     assert result.checkpoint.name == f"{name}.safetensors"
     save_file({"x": torch.zeros(2)}, tmp_path / "other.safetensors")
