@@ -213,9 +213,7 @@ def main() -> int:
         met &= fine
         print(f"  {name:42} {value:8.3f}  (wanted {sign} {target:g}{'' if fine else ': MISSED'})")
     if options.json:
-        from pose2d.storage import write_json
-
-        write_json(options.json, result)
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
     return 0 if met else 1
 
 
