@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from fitting import solvers
-from fitting.compiled_kernel import BodyArrays, ConstantValues, FrameArrays, fit_frames
+from fitting.compiled_kernel import BETAS_PADDED, BodyArrays, ConstantValues, FrameArrays, fit_frames
 from fitting.objective import MIN_DEPTH_M, Problem
 from fitting.priors import Hinges
 from fitting.reduced_body import ReducedBody
@@ -36,17 +36,19 @@ def _body_arrays(body: ReducedBody, bends: Hinges) -> BodyArrays:
     columns = [body.joints[u] - 1 for u in body.corrective_joints]
     corrective = body.corrective.numpy().astype(float)[:, :, columns]
     pair_shape = np.ascontiguousarray(shape.transpose(1, 3, 2, 0)[used])
+    padding = ((0, 0), (0, 0), (0, BETAS_PADDED - pair_shape.shape[2]))
+    origin_shape = body.origin_shape.numpy().astype(float).transpose(2, 1, 0)
     return BodyArrays(
         parents=np.array(body.parents, dtype=np.int64),
         pair_joint=joint,
         pair_keypoint=keypoint,
         pair_rest=rest.transpose(0, 2, 1)[used].ravel(),
         pair_rest_shape=np.ascontiguousarray(pair_shape.reshape(-1, shape.shape[0]).T),
-        pair_shape=pair_shape,
+        pair_shape=np.pad(pair_shape, padding),
         arm_joint=arm_joint,
         arm_keypoint=arm_keypoint,
         origin=np.ascontiguousarray(body.origin.numpy().astype(float).T),
-        origin_shape=np.ascontiguousarray(body.origin_shape.numpy().astype(float).transpose(2, 1, 0)),
+        origin_shape=np.ascontiguousarray(np.pad(origin_shape, padding)),
         surface=body.surface.astype(np.int64),
         share=np.ascontiguousarray(body.share.numpy().astype(float)),
         corrective=np.ascontiguousarray(corrective.transpose(0, 2, 1, 3, 4)),

@@ -15,9 +15,14 @@ from numba import njit
 
 # Without "nnan" and "ninf": refused steps are told by values that are not finite. `no_type_check` keeps jaxtyping's
 # import hook, which the tests use, from wrapping what is to be compiled.
-kernel = njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
+_FAST = {"contract", "reassoc", "nsz", "arcp"}
+kernel = njit(cache=True, nogil=True, fastmath=_FAST)
+inner = njit(nogil=True, fastmath=_FAST, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Called by the kernel only: without a way in from Python they compile in half the time."""
 COLUMN_BLOCK = 8
-"""Rows of A are padded with zeros to a multiple of this, for whole vector registers."""
+"""Rows of A and A A^T are padded with zeros to a multiple of this, for whole vector registers."""
+
+BETAS_PADDED = 12
 
 
 class BodyArrays(NamedTuple):
@@ -28,11 +33,11 @@ class BodyArrays(NamedTuple):
     pair_keypoint: np.ndarray  # N
     pair_rest: np.ndarray  # 3N
     pair_rest_shape: np.ndarray  # 10 3N
-    pair_shape: np.ndarray  # N 3 10, the same numbers
+    pair_shape: np.ndarray  # N 3 12, the same numbers and two zeros
     arm_joint: np.ndarray  # M: joint above ...
     arm_keypoint: np.ndarray  # M: ... this keypoint
     origin: np.ndarray  # K 3
-    origin_shape: np.ndarray  # K 3 10
+    origin_shape: np.ndarray  # K 3 12
     surface: np.ndarray  # S
     share: np.ndarray  # S U
     corrective: np.ndarray  # S C 3 3 3: vertex, joint, axis, entry of R - I
@@ -83,18 +88,18 @@ class Scratch(NamedTuple):
     local: np.ndarray  # U 3 3
     right: np.ndarray  # U 3 3
     frames: np.ndarray  # U 3 3
-    axes: np.ndarray  # U 3 3
+    axes: np.ndarray  # U 3 3, turn in the camera's frame for each unknown
     arms: np.ndarray  # U K 3
     points: np.ndarray  # K 3
     error: np.ndarray  # 2 K
     slope: np.ndarray  # K
     bends: np.ndarray  # H
     gradient: np.ndarray  # 2 K 3
-    shape: np.ndarray  # K 3 10
+    shape: np.ndarray  # K 3 12
     jacobian: np.ndarray  # m Q, Q >= P
     residual: np.ndarray  # m
-    gram: np.ndarray  # m m
-    factor: np.ndarray  # m m
+    gram: np.ndarray  # m M, M >= m
+    factor: np.ndarray  # m M
     solved: np.ndarray  # m
     image: np.ndarray  # m
     downhill: np.ndarray  # P
@@ -102,11 +107,12 @@ class Scratch(NamedTuple):
     candidate: np.ndarray  # P
 
 
-@kernel
+@inner
 @no_type_check
 def make_scratch(joints, keypoints, hinges, pairs):
     rows, unknowns = 2 * keypoints + hinges, 3 * joints + 13
-    padded = (unknowns + COLUMN_BLOCK - 1) // COLUMN_BLOCK * COLUMN_BLOCK
+    wide = (unknowns + COLUMN_BLOCK - 1) // COLUMN_BLOCK * COLUMN_BLOCK
+    padded = (rows + COLUMN_BLOCK - 1) // COLUMN_BLOCK * COLUMN_BLOCK
     return Scratch(
         np.zeros(10),
         np.zeros(3 * pairs),
@@ -120,11 +126,11 @@ def make_scratch(joints, keypoints, hinges, pairs):
         np.zeros(keypoints),
         np.zeros(hinges),
         np.zeros((2, keypoints, 3)),
-        np.zeros((keypoints, 3, 10)),
-        np.zeros((rows, padded)),
+        np.zeros((keypoints, 3, BETAS_PADDED)),
+        np.zeros((rows, wide)),
         np.zeros(rows),
-        np.zeros((rows, rows)),
-        np.zeros((rows, rows)),
+        np.zeros((rows, padded)),
+        np.zeros((rows, padded)),
         np.zeros(rows),
         np.zeros(rows),
         np.zeros(unknowns),
@@ -133,7 +139,7 @@ def make_scratch(joints, keypoints, hinges, pairs):
     )
 
 
-@kernel
+@inner
 @no_type_check
 def _exponential(x, y, z, rotation, right):
     squared = x * x + y * y + z * z
@@ -159,7 +165,7 @@ def _exponential(x, y, z, rotation, right):
         matrix[2, 1] = second * y * z + first * x
 
 
-@kernel
+@inner
 @no_type_check
 def _product(left, right, out):
     for i in range(3):
@@ -167,7 +173,7 @@ def _product(left, right, out):
             out[i, j] = left[i, 0] * right[0, j] + left[i, 1] * right[1, j] + left[i, 2] * right[2, j]
 
 
-@kernel
+@inner
 @no_type_check
 def _pose(body, data, n, z, s):
     """Pose the body at z into the scratch."""
@@ -183,6 +189,9 @@ def _pose(body, data, n, z, s):
         else:
             _product(s.frames[body.parents[u]], s.local[u], s.frames[u])
         _product(s.frames[u], s.right[u], s.axes[u])
+        for x in range(3):
+            for c in range(3):
+                s.axes[u, x, c] *= std[3 * u + c]
     for b in range(10):
         s.betas[b] = data.betas[n, b] + z[3 * joints + b] * std[3 * joints + b]
     s.rest[:] = body.pair_rest
@@ -212,7 +221,7 @@ def _pose(body, data, n, z, s):
             s.points[k, a] = point + s.arms[0, k, a]
 
 
-@kernel
+@inner
 @no_type_check
 def _add_corrective(body, data, n, i, s):
     offset = np.empty(3)
@@ -232,7 +241,7 @@ def _add_corrective(body, data, n, i, s):
                 s.arms[u, body.surface[i], a] += share * turned
 
 
-@kernel
+@inner
 @no_type_check
 def _value(body, constants, data, n, z, s):
     """E of the posed body; fills error, slope and bends."""
@@ -270,7 +279,20 @@ def _value(body, constants, data, n, z, s):
     return total + constants.strength * prior
 
 
-@kernel
+@inner
+@no_type_check
+def _add_rows(out, a, one, b, two, c, three):
+    """out += a one + b two + c three, by fours."""
+    for block in range(len(out) // 4):
+        p = 4 * block
+        w = out[p] + a * one[p] + b * two[p] + c * three[p]
+        x = out[p + 1] + a * one[p + 1] + b * two[p + 1] + c * three[p + 1]
+        y = out[p + 2] + a * one[p + 2] + b * two[p + 2] + c * three[p + 2]
+        z = out[p + 3] + a * one[p + 3] + b * two[p + 3] + c * three[p + 3]
+        out[p], out[p + 1], out[p + 2], out[p + 3] = w, x, y, z
+
+
+@inner
 @no_type_check
 def _image_rows(body, constants, data, n, s):
     """Rows of A and b of the keypoints at the posed body."""
@@ -299,15 +321,14 @@ def _image_rows(body, constants, data, n, s):
             y = arm[2] * g[0] - arm[0] * g[2]
             w = arm[0] * g[1] - arm[1] * g[0]
             for c in range(3):
-                row[3 * u + c] = (x * axes[0, c] + y * axes[1, c] + w * axes[2, c]) * std[3 * u + c]
+                row[3 * u + c] = x * axes[0, c] + y * axes[1, c] + w * axes[2, c]
     for i in range(len(body.surface)):
         _add_corrective_columns(body, data, n, i, s)
     s.shape[:] = body.origin_shape
     for i in range(len(body.pair_joint)):
         frame, out, shape = s.frames[body.pair_joint[i]], s.shape[body.pair_keypoint[i]], body.pair_shape[i]
         for x in range(3):
-            for b in range(10):
-                out[x, b] += frame[x, 0] * shape[0, b] + frame[x, 1] * shape[1, b] + frame[x, 2] * shape[2, b]
+            _add_rows(out[x], frame[x, 0], shape[0], frame[x, 1], shape[1], frame[x, 2], shape[2])
     for k in range(keypoints):
         for a in range(2):
             g, row = s.gradient[a, k], s.jacobian[a * keypoints + k]
@@ -318,7 +339,7 @@ def _image_rows(body, constants, data, n, s):
                 )
 
 
-@kernel
+@inner
 @no_type_check
 def _add_corrective_columns(body, data, n, i, s):
     keypoints, k = s.points.shape[0], body.surface[i]
@@ -349,7 +370,7 @@ def _add_corrective_columns(body, data, n, i, s):
                 row[column] += slope * data.std[n, column]
 
 
-@kernel
+@inner
 @no_type_check
 def _hinge_rows(body, constants, data, n, s):
     first = 2 * s.points.shape[0]
@@ -367,7 +388,7 @@ def _hinge_rows(body, constants, data, n, s):
             row[3 * u + c] = factor * slope * data.std[n, 3 * u + c]
 
 
-@kernel
+@inner
 @no_type_check
 def _normal(z, s):
     """A A^T (upper half), g = A^T b + z and A g."""
@@ -407,32 +428,55 @@ def _normal(z, s):
         s.image[i] = a
 
 
-@kernel
+@inner
+@no_type_check
+def _subtract_rows(row, one, two, a, b, first):
+    """row -= a one + b two from column 4 * first on, by fours; what stands left of the diagonal is never read."""
+    for block in range(first, len(row) // 4):
+        p = 4 * block
+        w = row[p] - a * one[p] - b * two[p]
+        x = row[p + 1] - a * one[p + 1] - b * two[p + 1]
+        y = row[p + 2] - a * one[p + 2] - b * two[p + 2]
+        z = row[p + 3] - a * one[p + 3] - b * two[p + 3]
+        row[p], row[p + 1], row[p + 2], row[p + 3] = w, x, y, z
+
+
+@inner
 @no_type_check
 def _dual_step(damping, s):
     """Step into the scratch; returns the decrease promised, not finite where the factorisation fails."""
     rows = len(s.image)
     unknowns = len(s.step)
     c = 1 + damping
-    # M = U^T U by rows of U, row j taken off all rows below it; the diagonal holds 1 / U_jj.
     for i in range(rows):
-        for p in range(i, rows):
-            s.factor[i, p] = s.gram[i, p]
+        s.factor[i] = s.gram[i]
         s.factor[i, i] += c
         s.solved[i] = s.image[i]
-    for j in range(rows):
-        upper = s.factor[j]
-        if not upper[j] > 0:
+    # M = U^T U by rows of U, two rows taken off all rows below at a time; the diagonal holds 1 / U_jj.
+    for j in range(0, rows, 2):
+        one = s.factor[j]
+        if not one[j] > 0:
             return math.nan
-        upper[j] = 1 / math.sqrt(upper[j])
+        scale = 1 / math.sqrt(one[j])
+        for p in range(j, rows):
+            one[p] *= scale
+        one[j] = scale
+        s.solved[j] *= scale
+        if j + 1 == rows:
+            break
+        two, across = s.factor[j + 1], one[j + 1]
         for p in range(j + 1, rows):
-            upper[p] *= upper[j]
-        s.solved[j] *= upper[j]
-        for i in range(j + 1, rows):
-            a, row = upper[i], s.factor[i]
-            for p in range(i, rows):
-                row[p] -= a * upper[p]
-            s.solved[i] -= a * s.solved[j]
+            two[p] -= across * one[p]
+        if not two[j + 1] > 0:
+            return math.nan
+        scale = 1 / math.sqrt(two[j + 1])
+        for p in range(j + 1, rows):
+            two[p] *= scale
+        two[j + 1] = scale
+        s.solved[j + 1] = (s.solved[j + 1] - across * s.solved[j]) * scale
+        for i in range(j + 2, rows):
+            _subtract_rows(s.factor[i], one, two, one[i], two[i], i // 4)
+            s.solved[i] -= one[i] * s.solved[j] + two[i] * s.solved[j + 1]
     for i in range(rows - 1, -1, -1):
         row = s.factor[i]
         total = s.solved[i]
@@ -451,7 +495,7 @@ def _dual_step(damping, s):
     return promised
 
 
-@kernel
+@inner
 @no_type_check
 def _linearise(body, constants, data, n, z, s):
     _image_rows(body, constants, data, n, s)

@@ -122,13 +122,17 @@ class ReducedBody:
         return (turned.sum(1) + origin).mT + translation[:, None]
 
 
-@lru_cache(maxsize=16)
 def reduce_body(body: Body, skeleton: Skeleton) -> ReducedBody:
     """Derive the reduced body of `skeleton`, in float64; once for each body and skeleton.
 
     Raises:
         ValueError: the body has none of the skeleton's keypoints.
     """
+    return _reduce(body, Skeleton(skeleton.name, skeleton.keypoints))
+
+
+@lru_cache(maxsize=16)
+def _reduce(body: Body, skeleton: Skeleton) -> ReducedBody:
     sources = {k: source for k, source in enumerate(body.keypoint_sources(skeleton)) if source is not None}
     keypoints = np.array(list(sources), dtype=np.int64)
     if not sources:
