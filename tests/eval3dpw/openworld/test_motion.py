@@ -1,4 +1,4 @@
-"""Procedural motion: limits, smoothness, contact with the ground, chance, mirrors. scipy and the body are the references."""
+"""Procedural motion: limits, smoothness, ground, chance, mirrors; scipy and the body are the references."""
 
 import numpy as np
 import pytest
