@@ -4,7 +4,7 @@
     python tools/build_openbody.py --out DIR
 
 Writes OPENBODY_{NEUTRAL,MALE,FEMALE}.npz and J_regressor_h36m.npy; about half a minute for each body after anny has
-started. No SMPL data is read: "SMPL" names the layout of the files.
+started, which takes a minute or two the first time. No SMPL data is read: "SMPL" names the layout of the files.
 """
 
 from __future__ import annotations
@@ -139,12 +139,14 @@ def build_body(source: AnnyBody, topology: Topology, gender: str, config: BuildC
         f"10 betas explain {100 * explained:.2f} %, joints {1000 * errors.mean():.1f} mm from the bones"
     )
 
-    order = slot_permutation(find_landmarks(source, topology), len(mean))
+    landmarks = find_landmarks(source, topology)
+    slots = {name: SMPL_SLOTS[name] for name in landmarks}
+    order = slot_permutation(landmarks, len(mean))
     number = np.empty_like(order)
     number[order] = np.arange(len(order))
     parents = np.array(SMPL_PARENTS)
     meta = {
-        "vertex_ids": SMPL_SLOTS,
+        "vertex_ids": slots,
         "joint_names": list(SMPL24.keypoints),
         "source": "anny 0.6.2 (Apache-2.0) / MakeHuman MPFB2 assets (CC0-1.0)",
         "gender": gender,
@@ -160,8 +162,8 @@ def build_body(source: AnnyBody, topology: Topology, gender: str, config: BuildC
         "bs_type": np.array("lrotmin"),
         "bs_style": np.array("lbs"),
         "J": rest_joints.astype(np.float32),
-        "vertex_id_names": np.array(list(SMPL_SLOTS)),
-        "vertex_id_values": np.array(list(SMPL_SLOTS.values())),
+        "vertex_id_names": np.array(list(slots)),
+        "vertex_id_values": np.array(list(slots.values())),
         "meta": np.array(json.dumps(meta)),
     }
 
