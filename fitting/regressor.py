@@ -37,7 +37,7 @@ from pose2d.storage import atomic_path, read_npz, require_file
 
 Orientation = Literal["camera", "ray"]
 
-PACKAGED_REGRESSOR = Path(__file__).parent / "checkpoints" / "regressor-small.safetensors"
+PACKAGED_REGRESSOR = Path(__file__).parent / "weights" / "regressor-small.safetensors"
 BOX_SCALE = 1.2
 """Side of the crop over the longer side of the person's box (SPIN's 3DPW preprocessing)."""
 
