@@ -14,7 +14,9 @@ from eval3dpw.fit_command import run_fits
 from eval3dpw.fit_files import FITS_FOLDER, TrackFits
 from eval3dpw.openworld.world import MakeWorldConfig, make_world
 from eval3dpw.pictures import PictureSource, draw_comparison, write_picture
+from eval3dpw.report_errors import ERRORS_FOLDER, FrameTable
 from eval3dpw.report_table import report_console
+from eval3dpw.runs import KEYPOINTS_FOLDER
 from eval3dpw.sequences import Track, iter_tracks
 from fitting.body import load_body
 from pose2d.errors import InputError
@@ -56,39 +58,45 @@ def run_demo(options: Demo) -> dict[str, Any]:
 def draw_pictures(
     root: Path, split: str, results: Path, summary: dict[str, Any], weighting: str, count: int, folder: Path
 ) -> int:
-    """Draw frames that are spread evenly over all fitted ones, good or bad; gives back how many."""
+    """Draw frames that are spread evenly over all fitted ones, good or bad; gives back how many.
+
+    Args:
+        results: folder of the run.
+        summary: of the run.
+        weighting: of the refined body.
+        folder: for `<track>_<frame>.png`; pictures of an earlier run are removed.
+    """
     sequences = list(dict.fromkeys(track["sequence"] for track in summary["tracks"]))
     tracks = {track.name: track for track in iter_tracks(root, split, sequences)}
-    fitted = [track["track"] for track in summary["tracks"]]
-    initial = {name: TrackFits.load(results / FITS_FOLDER / INITIAL / f"{name}.npz") for name in fitted}
-    frames = [(name, place) for name in fitted for place in range(len(initial[name].frame_ids))]
+    frames = [(track["track"], place) for track in summary["tracks"] for place in range(track["num_frames"])]
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
     for old in folder.glob("*.png"):
         old.unlink()
     for number in chosen:
         name, place = frames[number]
-        refined = TrackFits.load(results / FITS_FOLDER / weighting / f"{name}.npz")
-        frame_id = int(initial[name].frame_ids[place])
-        source = _source(tracks[name], results, initial[name], refined, place, weighting)
+        source = _source(tracks[name], results, place, weighting)
         picture = draw_comparison(source, load_body(gender=tracks[name].gender), load_body())
-        write_picture(folder / f"{name}_{frame_id:05d}.png", picture)
+        write_picture(folder / f"{name}_{source.track.frame_ids[0]:05d}.png", picture)
     return len(chosen)
 
 
-def _source(
-    track: Track, results: Path, initial: TrackFits, refined: TrackFits, place: int, weighting: str
-) -> PictureSource:
-    found = read_npz(results / "keypoints" / f"{track.name}.npz")
+def _source(track: Track, results: Path, place: int, weighting: str) -> PictureSource:
+    """One frame of a track, by its place among the fitted ones."""
+    found = read_npz(results / KEYPOINTS_FOLDER / f"{track.name}.npz")
+    initial, refined = (
+        TrackFits.load(results / FITS_FOLDER / name / f"{track.name}.npz") for name in (INITIAL, weighting)
+    )
+    errors = FrameTable.load(results / ERRORS_FOLDER / f"{track.name}.npz")
+    mpjpe_mm = [errors.errors_mm["mpjpe_mm"][errors.rows.index(name), place] for name in (INITIAL, weighting)]
     only = slice(place, place + 1)
     poses = Poses2D(
         SKELETONS[str(found["skeleton"])], found["xy_px"][only], found["raw_score"][only], found["boxes_xywh"][only]
     )
-    confidence = np.clip(found.get("confidence", found["raw_score"])[only], 0, 1)
     return PictureSource(
         track.select(initial.frame_ids[only]),
         poses,
-        confidence,
+        np.clip(found.get("confidence", found["raw_score"])[only], 0, 1),
         initial.fits.select(only),
         refined.fits.select(only),
-        (INITIAL, weighting),
+        (f"{INITIAL}: MPJPE {mpjpe_mm[0]:.0f} mm", f"{weighting}: MPJPE {mpjpe_mm[1]:.0f} mm"),
     )

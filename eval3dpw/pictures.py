@@ -25,6 +25,7 @@ _MARGIN = 1.5  # side of the shown square over the longer side of the box around
 _SIDE_DISTANCE_M, _SIDE_HEIGHT_M = 8.0, 2.2
 _INITIAL_RGB, _REFINED_RGB, _TRUTH_RGB = (0.90, 0.45, 0.30), (0.25, 0.55, 0.90), (0.70, 0.70, 0.70)
 _OPACITY = 0.8
+_BEYOND_IMAGE = 225  # grey value
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def draw_comparison(source: PictureSource, truth_body: Body, fit_body: Body) -> 
     box = track_boxes(source.track, scale=1.0)[0]
     center, side = box[:2] + box[2:] / 2, _MARGIN * box[2:].max()
     affine = square_crop_affine(center[None], np.array([side]), PANEL_PX)[0]
-    photo = warp_crop(read_image(source.track.image_paths[0]), affine, (PANEL_PX, PANEL_PX))
+    image = read_image(source.track.image_paths[0])
+    photo = warp_crop(image, affine, (PANEL_PX, PANEL_PX))
+    photo[warp_crop(np.ones_like(image), affine, (PANEL_PX, PANEL_PX)) == 0] = _BEYOND_IMAGE
     panel_camera = np.vstack([affine, (0, 0, 1)]) @ source.track.intrinsics
 
     truth = _vertices(truth_body, *_truth_parameters(source.track, truth_body))
