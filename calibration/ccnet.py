@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from calibration.aggregation import visibility_weighted
 from calibration.features import PEAK_STATISTICS, CachedFeatures, peak_statistics
+from calibration.theory import falloff_px, sigma_from_expected_oks
 from pose2d.errors import InputError
 from pose2d.inference import InferredBatch
 from pose2d.poses import Poses2D
@@ -254,6 +255,8 @@ class _Local(nn.Module):
     def __init__(self, channels: int, feature_is_map: bool, keypoints: int) -> None:
         super().__init__()
         own = 1 + PEAK_STATISTICS + 2 + 1
+        # Wide features get one number a keypoint, so that three members stay at 0.08 M parameters.
+        local_channels = self.local_channels if channels <= 64 else 1
         self._is_map = feature_is_map
         whole = channels + keypoints * (1 + PEAK_STATISTICS + 2) + 2
         self.whole_standard = _Standard(whole)
@@ -269,8 +272,8 @@ class _Local(nn.Module):
         width = own + self.code + 8
         if feature_is_map:
             self.local_standard = _Standard(2 * channels)
-            self.local = nn.Parameter(torch.randn(keypoints, 2 * channels, self.local_channels) / (2 * channels) ** 0.5)
-            width += self.local_channels
+            self.local = nn.Parameter(torch.randn(keypoints, 2 * channels, local_channels) / (2 * channels) ** 0.5)
+            width += local_channels
         self.head = nn.Sequential(
             nn.Linear(width, self.hidden), nn.GELU(), nn.Dropout(self.dropout), nn.Linear(self.hidden, 2 + _EXTRA)
         )
@@ -305,14 +308,27 @@ _BRANCHES: dict[str, type[nn.Module]] = {
 
 
 def features_at(feature: Float[Tensor, "b c h w"], xy_fraction: Float[Tensor, "b k 2"]) -> Float[Tensor, "b k c2"]:
-    """Features at each keypoint, bilinear: those of the map and those of its 5 x 5 means."""
-    grid = (2.0 * xy_fraction - 1.0)[:, :, None]
-    around = functional.avg_pool2d(feature, _CONTEXT_CELLS, 1, _CONTEXT_CELLS // 2, count_include_pad=False)
-    sampled = [
-        functional.grid_sample(maps, grid, align_corners=True, padding_mode="border")[..., 0]
-        for maps in (feature, around)
-    ]
-    return torch.cat(sampled, dim=1).transpose(1, 2)
+    """Features at each keypoint, bilinear: those of the map and those of its 5 x 5 means (cells beyond it left out).
+
+    Both are weighted sums whose weights are products of one of the row and one of the column, so two small matrix
+    products do, and no mean of a whole map is ever made.
+    """
+    across = _axis_weights(xy_fraction[..., 0], feature.shape[3])
+    down = _axis_weights(xy_fraction[..., 1], feature.shape[2])
+    keypoints = xy_fraction.shape[1]
+    columns = torch.matmul(feature.flatten(1, 2), across.flatten(1, 2).transpose(1, 2))
+    columns = columns.unflatten(1, feature.shape[1:3]).unflatten(3, (keypoints, 2))
+    return torch.einsum("bchkm,bkmh->bkmc", columns, down).flatten(2)
+
+
+def _axis_weights(fraction: Tensor, cells: int) -> Tensor:
+    """Weights (b, k, 2, cells) of cells on one axis: of linear interpolation, and of that of windowed means."""
+    at = (fraction * (cells - 1)).clamp(0, cells - 1)[..., None]
+    index = torch.arange(cells, device=fraction.device, dtype=fraction.dtype)
+    point = (1.0 - (at - index).abs()).clamp_min(0.0)
+    window = ((index[:, None] - index).abs() <= _CONTEXT_CELLS // 2).to(fraction.dtype)
+    window = window / window.sum(dim=1, keepdim=True)
+    return torch.stack([point, point @ window], dim=2)
 
 
 def inputs_of_cache(cache: CachedFeatures, rows: np.ndarray | slice = slice(None)) -> BranchInputs:
@@ -368,6 +384,17 @@ class CalibratedPoses2D:
     def instance_confidence(self) -> Float[np.ndarray, " n"]:
         """sum_k v_k s_k / sum_k v_k."""
         return visibility_weighted(self.confidence, self.visibility)
+
+    def sigma_px(self, areas_px2: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n k"]:
+        """Spread of each keypoint per axis in image pixels that its confidence implies (equation 12 inverted).
+
+        Args:
+            areas_px2: body areas in image px^2.
+
+        Raises:
+            ValueError: no OKS falloff is published for this skeleton.
+        """
+        return sigma_from_expected_oks(self.confidence, falloff_px(areas_px2[:, None], self.skeleton.sigmas))
 
     def save(self, path: str | Path) -> None:
         """Write as .npz: the poses' fields, confidence and visibility."""

@@ -189,6 +189,22 @@ def test_features_at_read_the_right_cell():
     assert found[0, 1].abs().max() == 0
 
 
+def test_features_at_are_those_of_torch():
+    maps, xy = torch.randn(3, 4, 16, 12), 1.2 * torch.rand(3, 17, 2) - 0.1
+    grid = (2 * xy - 1)[:, :, None]
+    means = torch.nn.functional.avg_pool2d(maps, 5, 1, 2, count_include_pad=False)
+    expected = [
+        torch.nn.functional.grid_sample(one, grid, align_corners=True, padding_mode="border")[..., 0]
+        for one in (maps, means)
+    ]
+    torch.testing.assert_close(features_at(maps, xy), torch.cat(expected, dim=1).transpose(1, 2), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [32, 48, 64, 256])
+def test_local_branch_is_as_light_as_the_papers(channels):
+    assert CCNet(BranchSpec("local", "coco17", channels, True, "", "", 3)).num_parameters < 0.085e6
+
+
 @pytest.mark.parametrize("head", [head for head in HEADS if head != "scores"])
 @pytest.mark.parametrize("vector", [False, True])
 def test_branch_learns_confidence_from_features(dataset, head, vector):
@@ -311,6 +327,9 @@ def test_held_out_persons_share_no_image_with_the_others(dataset):
 def test_calibrated_poses_round_trip(cache, tmp_path):
     ones = np.ones_like(cache.poses.raw_score)
     poses = CalibratedPoses2D(cache.poses, 0.5 * ones, 0.25 * ones)
+    # Equation 12: a confidence of one half means a spread of one falloff length.
+    spread = poses.sigma_px(np.full(len(poses), 2500.0))
+    np.testing.assert_allclose(spread[0], 2 * COCO17.sigmas * 50.0)
     poses.save(tmp_path / "p.npz")
     loaded = CalibratedPoses2D.load(tmp_path / "p.npz")
     np.testing.assert_array_equal(loaded.confidence, poses.confidence)
