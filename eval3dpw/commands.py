@@ -164,12 +164,20 @@ class TrainRegressor:
     """Folder in COCO's layout with annotations/person_smpl_<split>.json (make-world's coco/)."""
     out: Path
     """Folder for checkpoints and the log."""
-    minutes: float = 50.0
+    minutes: float = 60.0
     """Budget of time, which the learning rate's schedule spans."""
     seed: int = 0
     """Of initial weights, order and views."""
     backbone: Path | None = None
     """Checkpoint of a pose network with the same ResNet, to start from."""
+    frozen_stages: int = 0
+    """How many of its ResNet's stages (and what precedes them) keep the backbone's weights."""
+    early_share: float = 0.55
+    """Share of the budget that is spent on smaller crops first."""
+    batch: int = 24
+    """Crops a step."""
+    lr: float = 1e-3
+    """Peak learning rate."""
     limit: int | None = None
     """Train on the first persons only."""
     resume: bool = False
