@@ -40,7 +40,7 @@ def test_motion_poses_the_same_bodies_with_another_axis_up(run, up, turn):
 
 
 def test_motion_file_has_the_fields_of_amass_and_aitviewer(run, tmp_path):
-    path = export_track(run, "walk_0", "ccnet", "npz", tmp_path / "files", frames_per_s=60)
+    path = export_track(run, "walk_0", "ccnet", "npz", tmp_path / "files", frames_per_s=60.0)
     with np.load(path) as file:
         shapes = {name: file[name].shape for name in file.files}
         assert file["mocap_framerate"] == 60 and str(file["gender"]) == "neutral"
@@ -51,7 +51,7 @@ def test_motion_file_has_the_fields_of_amass_and_aitviewer(run, tmp_path):
 def test_every_second_frame_has_half_the_rate(run):
     fit = run.fits("walk_0")["ccnet"]
     fit.frame_ids[:] = [0, 2, 4]
-    assert smpl_motion(fit, load_body(), frames_per_s=30).mocap_framerate == 15
+    assert smpl_motion(fit, load_body(), frames_per_s=30.0).mocap_framerate == 15
 
 
 def test_video_shows_every_frame_with_the_body_over_it(run, tmp_path):
