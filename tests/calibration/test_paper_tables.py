@@ -1,0 +1,45 @@
+"""The paper's tables run on any folder in COCO's layout and name what is missing."""
+
+import pytest
+
+from calibration.ccnet_commands import Tables
+from calibration.paper_tables import FAMILIES, TABLE_1, TABLE_2, paper_tables
+from pose2d.errors import InputError
+from tests.stick_figures import write_stick_figures
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("stick")
+    for seed, split in enumerate(("calibration", "validation", "test")):
+        write_stick_figures(root, split, 8, seed, first_id=100 * seed + 1)
+    return root
+
+
+def test_tables_show_the_papers_numbers_beside_ours(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("calibration.paper_tables.FAMILIES", {"SBL": FAMILIES["SBL"]})
+    options = Tables(root, tmp_path, only=(1, 2, 3, 4, 5), cache=tmp_path / "cache", bootstrap=10)
+    one, two, three, four, five = list(paper_tables(options))
+    assert "72.4" in one[2] and one[2].startswith("SBL paper")
+    assert one[3].startswith("SBL ours") and one[3].count("[") == 5
+    assert two[2].split()[:5] == ["SBL", "paper", "72.4", "73.3", "+0.9"]
+    assert "coco_wholebody" in three[0] and "MPII" in four[0]
+    assert five[0].startswith("Table 5")
+    assert "8 persons of 8 images" in one[-2]
+    assert (tmp_path / "table_2.txt").read_text().splitlines() == two
+
+
+def test_unknown_table_is_refused(root, tmp_path):
+    with pytest.raises(InputError, match="--only 7"):
+        list(paper_tables(Tables(root, tmp_path, only=(7,))))
+
+
+def test_no_weights_at_all(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("calibration.paper_tables.FAMILIES", {"SBL": "hrnet-w32"})
+    with pytest.raises(InputError, match="train-pose"):
+        list(paper_tables(Tables(root, tmp_path, only=(1,), cache=tmp_path)))
+
+
+def test_families_of_the_paper():
+    assert set(TABLE_2) == set(FAMILIES)
+    assert set(TABLE_1) < set(FAMILIES)
