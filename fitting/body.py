@@ -193,7 +193,9 @@ class Body(nn.Module):
             InputError: no regressor lies beside the body.
         """
         if self._regressor is None:
-            raise InputError(f"no {REGRESSOR_FILE} beside {self.path}: put it there or name it with --regressor")
+            raise InputError(
+                f"no {REGRESSOR_FILE} beside {self.path}: put it there, or take --protocol official, which needs none"
+            )
         return torch.einsum("jv,bvc->bjc", self._regressor.to(vertices.dtype), vertices)
 
 

@@ -28,7 +28,7 @@ from pose2d.storage import read_npz, write_npz
 class RefinementConfig:
     """Every constant of the refinement; the same for all weightings that are compared.
 
-    The defaults were chosen by `tools/choose_constants.py` on the open world's validation split, with the raw weighting.
+    `tools/choose_constants.py` chose the defaults on the open world's validation split, with the raw weighting.
 
     Attributes:
         prior_strength: lambda, the pull of everything that is not a 2D keypoint.
