@@ -53,13 +53,13 @@ class RefinementConfig:
         threads: of the compiled solver; 0 for all cores.
     """
 
-    prior_strength: float = 2.0
-    pixel_scale: float = 8.0
+    prior_strength: float = 16.0
+    pixel_scale: float = 3.0
     kernel_knee: float = 10.0
-    kernel_on: KernelOn = "weighted"
+    kernel_on: KernelOn = "error"
     rotation_std_scale: float = 1.5
     beta_std: float = 2.0
-    mean_shape_pull: float = 1.0
+    mean_shape_pull: float = 0.25
     translation_std: tuple[float, float, float] = (0.1, 0.1, 0.3)
     hinge_std_rad: float = 0.1
     first_stage_above: float = 30.0

@@ -29,9 +29,9 @@ from pose2d.errors import InputError
 from pose2d.storage import write_json
 
 GRID: dict[str, tuple[Any, ...]] = {
-    "prior_strength": (0.5, 1.0, 2.0, 4.0, 8.0, 16.0),
+    "prior_strength": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
     "pixel_scale": (3.0, 5.0, 8.0, 12.0),
-    "kernel_knee": (1.5, 2.0, 3.0, 5.0, 10.0),
+    "kernel_knee": (1.5, 3.0, 5.0, 10.0, 20.0),
     "kernel_on": ("weighted", "error"),
     "rotation_std_scale": (0.5, 0.75, 1.0, 1.5, 2.0),
     "translation_std": ((0.02, 0.02, 0.03), (0.02, 0.02, 0.06), (0.04, 0.04, 0.12), (0.1, 0.1, 0.3)),
