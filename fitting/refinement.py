@@ -59,7 +59,7 @@ class RefinementConfig:
     kernel_on: KernelOn = "error"
     rotation_std_scale: float = 1.5
     beta_std: float = 2.0
-    mean_shape_pull: float = 0.25
+    mean_shape_pull: float = 0.1
     translation_std: tuple[float, float, float] = (0.1, 0.1, 0.3)
     hinge_std_rad: float = 0.1
     first_stage_above: float = 30.0
