@@ -51,6 +51,8 @@ class FitOptions:
     """How confidences become weights."""
     constants: tuple[str, ...] = ()
     """Constants of the refinement to change, as name=value (fitting.refinement.RefinementConfig lists them)."""
+    report: bool = False
+    """Also write report.html, one page to look at; `report` writes it later."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ class Evaluate:
     """Evaluation protocol."""
     body_dir: Path | None = None
     """Folder of SMPL-format bodies and J_regressor_h36m.npy; the packaged open body by default."""
+    report: bool = False
+    """Also write report.html, one page to look at, into --out."""
 
     def run(self) -> None:
         """Evaluate, print, and write what was asked for."""
@@ -123,6 +127,8 @@ class Demo:
     """At most this many frames of each track, evenly spread."""
     pictures: int = 8
     """How many frames to draw."""
+    report: bool = True
+    """Write report.html, one page to look at."""
 
     def run(self) -> None:
         """Make the world, compare, draw."""

@@ -14,6 +14,7 @@ from eval3dpw.fit_command import run_fits
 from eval3dpw.fit_files import FITS_FOLDER, TrackFits
 from eval3dpw.openworld.world import MakeWorldConfig, make_world
 from eval3dpw.pictures import PictureSource, draw_comparison, write_picture
+from eval3dpw.report import write_report
 from eval3dpw.report_errors import ERRORS_FOLDER, FrameTable
 from eval3dpw.report_table import report_console
 from eval3dpw.runs import KEYPOINTS_FOLDER
@@ -51,6 +52,8 @@ def run_demo(options: Demo) -> dict[str, Any]:
     folder = options.out / "pictures"
     count = draw_pictures(world / "3dpw", "test", options.out, summary, shown, options.pictures, folder)
     console.print(f"Pictures of {count} frames (init and {shown}): {folder}", highlight=False)
+    if options.report:
+        console.print(f"Report: {write_report(options.out)}", highlight=False)
     console.print(f"Done in {time.perf_counter() - start:.0f} s", highlight=False)
     return summary
 

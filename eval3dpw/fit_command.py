@@ -17,6 +17,7 @@ from eval3dpw.fit_files import FITS_FOLDER, GivenPredictions, fitted_weightings
 from eval3dpw.pipeline import Stages
 from eval3dpw.protocols import Protocol, find_protocol
 from eval3dpw.provenance import configuration, input_hashes, versions
+from eval3dpw.report import write_report
 from eval3dpw.report_table import print_summary, report_console
 from eval3dpw.runs import (
     SUMMARY_FILE,
@@ -73,6 +74,8 @@ def run_fits(options: FitOptions, weightings: Sequence[str]) -> dict[str, Any]:
         summary = write_summary(options.out, comparison, log, record)
     print_summary(summary, console)
     console.print(f"Results: {options.out / SUMMARY_FILE}, {options.out / FITS_FOLDER}", highlight=False)
+    if options.report:
+        console.print(f"Report: {write_report(options.out)}", highlight=False)
     log.raise_if_some_failed(options.out)
     return summary
 
@@ -83,6 +86,8 @@ def run_evaluation(options: Evaluate) -> Comparison:
     Raises:
         InputError: nothing could be evaluated, or some sequences could not (after the others are finished).
     """
+    if options.report and options.out is None:
+        raise InputError("--report needs --out, the folder to write the page to")
     protocol = find_protocol(options.protocol)
     bodies = check_bodies(options.body_dir, protocol)
     log = RunLog()
@@ -100,6 +105,8 @@ def run_evaluation(options: Evaluate) -> Comparison:
         with writing_to(options.out):
             write_summary(options.out, comparison, log, record)
     print_summary(summary, report_console())
+    if options.report and options.out is not None:
+        print(f"Report: {write_report(options.out)}")
     log.raise_if_some_failed(options.out or options.fits)
     return comparison
 

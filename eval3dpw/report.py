@@ -21,10 +21,10 @@ from eval3dpw.report_page import hex_colour, write_page
 from eval3dpw.report_pictures import choose_frames, draw_frame
 from eval3dpw.report_scene import scene_record
 from eval3dpw.report_table import notes
+from eval3dpw.runs import REPORT_FILE
 from fitting.solvers import Reason
 from pose2d.progress import track as progress
 
-REPORT_FILE = "report.html"
 _READ_BY_SCRIPTS = ("rows", "shown", "colours", "metrics", "series", "confidence", "convergence", "scenes")
 _NAMES = {"mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "mve_mm": "MVE"}
 

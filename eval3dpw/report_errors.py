@@ -9,16 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from eval3dpw.comparison import METRICS
 from eval3dpw.fit_files import TrackFits
-from eval3dpw.metrics import point_errors_mm
-from eval3dpw.protocols import PosedBodies, Protocol, pose_bodies, pose_truth, protocol_errors
+from eval3dpw.protocols import Protocol, pose_bodies, pose_truth, protocol_errors
 from eval3dpw.sequences import Track
 from fitting.body import Body
 from pose2d.errors import InputError
-from pose2d.skeletons import H36M17, LSP14, remap
 from pose2d.storage import read_npz, write_npz
 
 ERRORS_FOLDER = "errors"
@@ -97,23 +94,8 @@ def tabulate_errors(
         found = protocol_errors(protocol, predicted, truth)
         for name in METRICS:
             errors[name].append(getattr(found, name))
-        joints.append(joint_errors_mm(protocol, predicted, truth).numpy())
+        joints.append(found.joint_mm)
     stacked = {name: np.stack(values) for name, values in errors.items()}
     return FrameTable(
         track.name, track.sequence, track.frame_ids, tuple(fits), stacked, protocol.joints.keypoints, np.stack(joints)
     )
-
-
-def joint_errors_mm(protocol: Protocol, predicted: PosedBodies, truth: PosedBodies) -> Float[Tensor, "n k"]:
-    """Distance of each of the protocol's joints after the pelves are brought together; their mean is the MPJPE."""
-    return point_errors_mm(_from_pelvis(protocol, predicted), _from_pelvis(protocol, truth))
-
-
-def _from_pelvis(protocol: Protocol, bodies: PosedBodies) -> Float[Tensor, "n k 3"]:
-    if protocol.joints is LSP14:
-        regressed = bodies.regressed_joints
-        assert regressed is not None, "pose_bodies regresses them for this protocol"
-        pelvis = regressed[:, H36M17.indices(protocol.pelvis)].mean(1, keepdim=True)
-        return regressed[:, remap(H36M17, LSP14)] - pelvis
-    joints = bodies.smpl_joints
-    return joints - joints[:, protocol.joints.indices(protocol.pelvis)].mean(1, keepdim=True)

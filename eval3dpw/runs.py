@@ -24,6 +24,7 @@ from pose2d.errors import InputError
 from pose2d.storage import write_json, write_npz
 
 SUMMARY_FILE = "summary.json"
+REPORT_FILE = "report.html"
 KEYPOINTS_FOLDER = "keypoints"
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
@@ -95,7 +96,11 @@ def clear_results(out: Path, inputs: Sequence[Path]) -> None:
     wanted = {path.resolve() for path in inputs} & {path.resolve() for path in old}
     if wanted:
         raise InputError(f"{min(wanted)} is an input of this run and would be overwritten: choose another --out")
-    for file in [out / SUMMARY_FILE, *old]:  # the summary first: it stands only beside the results it belongs to
+    for file in [
+        out / SUMMARY_FILE,
+        out / REPORT_FILE,
+        *old,
+    ]:  # the summary first: it stands only beside the results it belongs to
         file.unlink(missing_ok=True)
 
 
