@@ -42,7 +42,7 @@ class WorldCounts:
 
 
 WORLD_SIZES = {
-    "small": WorldCounts(test_sequences=6, validation_sequences=2, train_sequences=1, frames=24, test_crops=200),
+    "small": WorldCounts(test_sequences=24, validation_sequences=2, train_sequences=1, frames=10, test_crops=200),
     "full": WorldCounts(
         test_sequences=48,
         validation_sequences=16,
