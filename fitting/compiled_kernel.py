@@ -8,7 +8,7 @@ Same objective, same steps, same tests of convergence; what differs is that sums
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, no_type_check
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 from numba import njit
@@ -17,8 +17,9 @@ from numba import njit
 # import hook, which the tests use, from wrapping what is to be compiled.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 kernel = njit(cache=True, nogil=True, fastmath=_FAST)
-inner = njit(nogil=True, fastmath=_FAST, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""Called by the kernel only: without a way in from Python they compile in half the time."""
+_NO_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+inner = njit(nogil=True, fastmath=_FAST, **_NO_WRAPPERS)
+"""For functions called by the kernel only: without a way in from Python there is less to compile."""
 COLUMN_BLOCK = 8
 """Rows of A and A A^T are padded with zeros to a multiple of this, for whole vector registers."""
 
