@@ -47,6 +47,8 @@ def _second_opinion(annotations: dict, results: list, part: str, use_area: bool 
         error = (offset**2).sum(axis=1) / (2 * (2 * sigmas) ** 2 * (area_of(person) + np.spacing(1)))
         return float(np.exp(-error[seen]).mean())
 
+    pairs = [(r, p) for r in results for p in annotations["annotations"] if r["image_id"] == p["image_id"]]
+    known = {(id(r), id(p)): oks(r, p) for r, p in pairs}
     precisions: dict[Any, np.ndarray] = {}
     recalls: dict[Any, float] = {}
     ranges = {"all": (0, 1e10), "M": (32**2, 96**2), "L": (96**2, 1e10)}
@@ -65,7 +67,7 @@ def _second_opinion(annotations: dict, results: list, part: str, use_area: bool 
                 taken: set[int] = set()
                 for detection in mine:
                     options = [
-                        (not ignored[j], oks(detection, p), j)
+                        (not ignored[j], known[id(detection), id(p)], j)
                         for j, p in enumerate(persons)
                         if j not in taken or p.get("iscrowd")
                     ]
