@@ -28,6 +28,8 @@ class TrainPose:
     """Crops a step."""
     lr: float = 1.5e-3
     """Peak learning rate."""
+    early_share: float = 0.45
+    """Share of the budget on smaller crops, which are quick to learn from; 0 where a trained backbone is taken over."""
     threads: int = 1
     """Of torch."""
     initial: Path | None = None
@@ -51,6 +53,7 @@ class TrainPose:
             seed=self.seed,
             batch=self.batch,
             lr=self.lr,
+            early_share=self.early_share,
             threads=self.threads,
             initial=self.initial,
             resume=self.resume,
