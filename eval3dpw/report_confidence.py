@@ -12,7 +12,6 @@ from jaxtyping import Float
 from calibration.metrics import (
     area_under_sparsification_error,
     expected_calibration_error,
-    is_probability,
     pearson,
     reliability_bins,
     sparsification_curve,
@@ -25,6 +24,7 @@ SCORES = {"raw_score": "raw", "rescored": "rescored", "confidence": "ccnet"}
 _TRUTH = "oracle"
 _MOST_POINTS = 1500
 _CURVE_POINTS = 101
+_MOST_OVERSHOOT = 0.5  # a heatmap's maximum may lie a little above 1 and counts as 1; other scales are no probability
 _MOST_TRUTH_FRAMES = 200  # for which the true OKS is computed where the run did not
 
 
@@ -49,6 +49,7 @@ def chart_scores(
 ) -> dict[str, Any]:
     """Diagrams of some confidences by name, each with the OKS of its own samples, ready for JSON.
 
+    ECE and reliability are of scores on [0, 1]; one that overshoots a little is clipped, others have none.
     The best order drawn beside the sparsification curves is that of the first one's samples.
     """
     first = next(iter(scores.values()))[1]
@@ -60,10 +61,12 @@ def chart_scores(
     }
     for name, (confidence, oks) in scores.items():
         shown = np.random.default_rng(0).permutation(len(oks))[:_MOST_POINTS]
-        bins = reliability_bins(confidence, oks) if is_probability(confidence) else None
+        probability = np.clip(confidence, 0, 1)
+        near = np.abs(confidence - probability).max(initial=0) <= _MOST_OVERSHOOT
+        bins = reliability_bins(probability, oks) if near else None
         charts["scores"][name] = {
             "pearson": _rounded(pearson(confidence, oks)),
-            "ece": _rounded(expected_calibration_error(confidence, oks)) if bins else None,
+            "ece": _rounded(expected_calibration_error(probability, oks)) if bins else None,
             "ause": _rounded(area_under_sparsification_error(confidence, 1 - oks)),
             "reliability": []
             if bins is None

@@ -25,7 +25,7 @@ CONTRAST = """(() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const parent = walker.currentNode.parentElement;
-    if (!walker.currentNode.textContent.trim() || ['SCRIPT', 'STYLE'].includes(parent.tagName)) continue;
+    if (!walker.currentNode.textContent.trim() || ['SCRIPT', 'STYLE', 'title'].includes(parent.tagName)) continue;
     const style = getComputedStyle(parent);
     let behind = parent, background = [255, 255, 255];
     for (; behind; behind = behind.parentElement) {
