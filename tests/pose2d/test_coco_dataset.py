@@ -145,7 +145,8 @@ def test_views_carry_their_keypoints_along(root):
                 dot = np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
                 # After mirroring, the person's left wrist appears as the right one.
                 gaps = [np.linalg.norm(views.xy_px[row, COCO17.index(name)] - dot) for name in names]
-                assert min(gaps) < 1.0
+                # Dots lie on whole pixels: half a pixel on each axis, zoomed by up to 1.6 and 1.2.
+                assert min(gaps) < 1.4
                 checked += 1
     assert checked > 40
 
