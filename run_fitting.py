@@ -61,8 +61,16 @@ COMMANDS = {
     "ablate": Entry(
         "calibration.ccnet_commands:Ablate", "compare confidences and losses", "--data world/coco --out out/ablation"
     ),
+    "tables": Entry(
+        "calibration.ccnet_commands:Tables", "the paper's tables, ours beside", "--data world/coco --out out/tables"
+    ),
     "figures theory": Entry(
         "calibration.ccnet_commands:FiguresTheory", "draw why raw scores are wrong", "--out out/figures"
+    ),
+    "figures occlusion": Entry(
+        "calibration.ccnet_commands:FiguresOcclusion",
+        "draw confidence as a patch grows",
+        "--data world/coco --ccnet F --out patch.png",
     ),
     "train-pose": Entry(
         "pose2d.training_commands:TrainPose", "train a small pose network", "--data world/coco --out out/sbl"
