@@ -24,7 +24,19 @@ def pose_rows(run: Run, name: str, fits: dict[str, TrackFits], frame_ids: np.nda
         InputError: a row has no body for one of the frames.
     """
     body = run.find_body("neutral")
-    meshes = {row: fitted_mesh(body, fit, frame_ids) for row, fit in fits.items()}
+    chosen = [fit.at(frame_ids) for fit in fits.values()]
+    together = moving_mesh(  # all rows at once: posing a few bodies costs hardly more than posing one
+        body,
+        *(
+            torch.as_tensor(np.concatenate([getattr(one, name) for one in chosen])).float()
+            for name in ("rotations", "betas", "translation")
+        ),
+    )
+    parts = [slice(start, start + len(frame_ids)) for start in range(0, len(together.pelvis), len(frame_ids))]
+    meshes = {
+        row: MovingMesh(together.vertices[part], together.pelvis[part], together.orientation[part])
+        for row, part in zip(fits, parts)
+    }
     truth = true_mesh(run, name, frame_ids)
     if truth is not None and truth.vertices.shape[1] == len(body.v_template):
         meshes[TRUTH] = truth
