@@ -37,7 +37,7 @@ COMMANDS = {
     ),
     "make-world": Entry("eval3dpw.commands:MakeWorld", "render the open world", "--out world --size small --seed 1"),
     "coco-eval": Entry(
-        "calibration.commands:CocoEval",
+        "eval3dpw.report_commands:CocoEvalWithReport",
         "judge the confidences of any detector",
         "--annotations GT.json --results A.json",
     ),
