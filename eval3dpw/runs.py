@@ -74,10 +74,13 @@ def writing_to(out: Path) -> Iterator[None]:
     """Begin a run in `out`: the folder exists, an older summary is gone, and a full disk is told in one sentence."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {out}: {error.strerror}; choose another --out") from None
+    try:
         (out / SUMMARY_FILE).unlink(missing_ok=True)  # a summary stands only beside the results it belongs to
         yield
     except OSError as error:
-        if error.errno in _CANNOT_WRITE or isinstance(error, FileExistsError):
+        if error.errno in _CANNOT_WRITE:
             raise InputError(
                 f"cannot write {error.filename or out}: {error.strerror}; make room or choose another --out "
                 "(what was finished before is whole)"
