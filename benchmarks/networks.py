@@ -9,9 +9,9 @@ them: evaluation mode, no gradients, no further preparation. Rounds alternate be
 them alike; a ratio is the median of those of the rounds. Poseur has no reference: its official code needs mmcv 1 with
 compiled operators; that of IPR is SBL's with a softmax, as in mmpose.
 
-Learnt: on two AVX2 cores torch.compile gave SBL-R50 nothing (11.7-12.3 images/s against 11.3-12.2 with folded batch norms
-and channels_last) and HRNet-W32 11 % (10.1 against 9.1) for 32 s of compiling, so it is left out. `detect` pays a fixed
-second at its start: 0.83 of the bare forward pass over 48 persons, 1.03 over 160.
+Learnt: on two AVX2 cores torch.compile gave SBL-R50 nothing (11.7-12.3 images/s against 11.3-12.2 with folded batch
+norms and channels_last) and HRNet-W32 11 % (10.1 against 9.1) for 32 s of compiling, so it is left out. `detect` pays
+a fixed second at its start: 0.83 of the bare forward pass over 48 persons, 1.03 over 160.
 """
 
 from __future__ import annotations
