@@ -172,6 +172,8 @@ def cache_features(
         "flip": flip,
         "decoding": str(getattr(network, "decoding", "")),
     }
+    if hasattr(network, "score"):  # of IPR and Poseur: which of its scores the family gives
+        key["score"] = network.score
     name = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:16]
     folder = Path(directory) / f"features-{name}"
     if not (folder / "cache.json").is_file():

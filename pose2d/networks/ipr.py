@@ -1,11 +1,15 @@
 """IPR, integral pose regression (Sun et al., ECCV 2018): coordinates as the expectation under a softmaxed heatmap.
 
 The 2D network for COCO is mmpose's: the trunk of SBL, a softmax over each map, and optionally the debiasing of
-Gu et al. (ICCV 2021). Its scores are all one; its own spread is the standard deviation under the softmax.
+Gu et al. (ICCV 2021). mmpose writes a score of one for every keypoint; here the score is the maximum of the softmaxed
+map, which says something of the keypoint. These are the rows "const." and "Hm" of table 2 in "On the Calibration of
+Human Pose Estimation". A softmaxed map sums to one, so its maximum is at most one and tells how wide it is: 1 / (2 pi
+sigma^2) of a Gaussian of sigma cells. The network's own spread is the standard deviation under the softmax.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -38,31 +42,46 @@ class IPR(nn.Module):
         trunk: gives the maps before the softmax.
         debias: remove the softmax's pull towards the middle.
         beta: factor on the maps.
+        score: "maximum" of the softmaxed map, or "constant", mmpose's score of one.
     """
 
-    def __init__(self, trunk: SBL, debias: bool = False, beta: float = 1.0) -> None:
+    def __init__(
+        self,
+        trunk: SBL,
+        debias: bool = False,
+        beta: float = 1.0,
+        score: Literal["maximum", "constant"] = "maximum",
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.num_keypoints = trunk.num_keypoints
         self.input_spec: InputSpec = trunk.input_spec
         self.debias = debias
         self.beta = beta
+        self.score = score
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> IntegralPrediction:
-        """Coordinates, the spread under the softmax, scores of one, the trunk's penultimate map."""
+        """Coordinates, the spread under the softmax, scores, the trunk's penultimate map."""
         maps = self.trunk(images)
         xy, probabilities = soft_argmax(maps.heatmaps, self.beta, self.debias)
-        sigma = _spread(probabilities)
-        return IntegralPrediction(xy, sigma, torch.ones_like(xy[..., 0]), maps.feature, probabilities)
+        return IntegralPrediction(xy, _spread(probabilities), self._scores(probabilities), maps.feature, probabilities)
+
+    def _scores(self, probabilities: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k"]:
+        maxima = probabilities.amax(dim=(2, 3))
+        return maxima if self.score == "maximum" else torch.ones_like(maxima)
 
     def average_flipped(
         self, raw: IntegralPrediction, flipped: IntegralPrediction, flip_pairs: Sequence[tuple[int, int]]
     ) -> IntegralPrediction:
-        """The flip test: means with the mirrored prediction mirrored back, of coordinates and of maps."""
+        """The flip test: means with the mirrored prediction mirrored back, of coordinates and of maps.
+
+        The score is that of the averaged map, as in networks that give heatmaps.
+        """
         mean = average(raw, mirror_back(flipped, flip_pairs, 1.0 / self.input_spec.size_wh[0]))
         order = flip_permutation(self.num_keypoints, flip_pairs)
         maps = unflip_heatmaps(flipped.probabilities, order, self.input_spec.flip_shift)
-        return replace(raw, xy=mean.xy, sigma=mean.sigma, probabilities=0.5 * (raw.probabilities + maps))
+        maps = 0.5 * (raw.probabilities + maps)
+        return replace(raw, xy=mean.xy, sigma=mean.sigma, score=self._scores(maps), probabilities=maps)
 
     def decode(self, raw: IntegralPrediction) -> NetworkOutput:
         """Coordinates and spreads in crop pixels; the maps are the softmaxed ones."""

@@ -22,11 +22,19 @@ def test_tables_show_the_papers_numbers_beside_ours(root, tmp_path, monkeypatch)
     one, two, three, four, five = list(paper_tables(options))
     assert "72.4" in one[2] and one[2].startswith("SBL paper")
     assert one[3].startswith("SBL ours") and one[3].count("[") == 5
-    assert two[2].split()[:5] == ["SBL", "paper", "72.4", "73.3", "+0.9"]
+    assert two[2].split()[:5] == ["SBL", "Hm", "paper", "72.4", "73.3"]
     assert "coco_wholebody" in three[0] and "MPII" in four[0]
     assert five[0].startswith("Table 5")
     assert "8 persons of 8 images" in one[-2]
     assert (tmp_path / "table_2.txt").read_text().splitlines() == two
+
+
+def test_table_2_shows_both_confidences_of_ipr(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("calibration.paper_tables.FAMILIES", {"IPR": FAMILIES["IPR"]})
+    (lines,) = paper_tables(Tables(root, tmp_path, only=(2,), cache=tmp_path / "cache", bootstrap=10))
+    assert [line.split()[1:4] for line in lines[2:6:2]] == [["const.", "paper", "65.6"], ["Hm", "paper", "69.5"]]
+    constant, maximum = (line.split()[3] for line in lines[3:6:2])
+    assert constant != maximum
 
 
 def test_unknown_table_is_refused(root, tmp_path):
