@@ -7,7 +7,7 @@ not grow with the images' size or number. A person that cannot be cropped is ski
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ from pose2d.progress import track
 from pose2d.skeletons import Skeleton
 
 ImageSource = Path | UInt8[np.ndarray, "h w 3"]
+SecondView = Callable[[UInt8[np.ndarray, "h w 3"], int], np.ndarray]
+"""Cuts what another network needs of a person, by row, out of the opened image."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,25 @@ class Skipped:
 
     row: int
     reason: str
+
+
+@dataclass(frozen=True)
+class CropBatch:
+    """Persons cut out of their images, ready for the network.
+
+    Attributes:
+        rows: of the persons among those asked for.
+        pixels: RGB crops of the network's input size.
+        affines: image pixels to crop pixels.
+        boxes_xywh: image pixels.
+        second: what a `SecondView` has cut, stacked; None without one.
+    """
+
+    rows: Int[np.ndarray, " b"]
+    pixels: UInt8[np.ndarray, "b crop_h crop_w 3"]
+    affines: Float[np.ndarray, "b 2 3"]
+    boxes_xywh: Float[np.ndarray, "b 4"]
+    second: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +157,31 @@ def infer_batches(
     Raises:
         InputError: the numbers of images, boxes or keypoints do not fit.
     """
+    skipped = [] if skipped is None else skipped
+    for crops in crop_batches(network, images, boxes_xywh, skeleton, batch, skipped, workers):
+        yield infer_crops(network, crops, skeleton, flip, keep_maps)
+
+
+def crop_batches(
+    network: PoseNetwork,
+    images: Sequence[ImageSource],
+    boxes_xywh: Float[np.ndarray, "n 4"],
+    skeleton: Skeleton,
+    batch: int = 32,
+    skipped: list[Skipped] | None = None,
+    workers: int = 2,
+    second_view: SecondView | None = None,
+) -> Iterator[CropBatch]:
+    """What `infer_batches` does before the network: images opened once each, persons cut out, in order.
+
+    Args:
+        network, images, boxes_xywh, skeleton, batch, skipped, workers: see `infer_batches`.
+        second_view: also cuts every person for another network, while the image is open. It may raise an InputError:
+            that person is skipped with its sentence.
+
+    Raises:
+        InputError: the numbers of images, boxes or keypoints do not fit.
+    """
     if len(images) != len(boxes_xywh):
         raise InputError(f"{len(images)} images came with {len(boxes_xywh)} boxes: each person needs one of both")
     if network.num_keypoints != len(skeleton):
@@ -143,17 +189,34 @@ def infer_batches(
             f"the network has {network.num_keypoints} keypoints and skeleton {skeleton.name} has {len(skeleton)}"
         )
     skipped = [] if skipped is None else skipped
-    pairs = skeleton.flip_pairs if flip else None
-    device = next(iter(network.parameters())).device if isinstance(network, nn.Module) else torch.device("cpu")
-    spec = network.input_spec
+    boxes = np.asarray(boxes_xywh, dtype=np.float64)
+    cutter = _Cutter(boxes, network.input_spec, second_view)
     waiting: list[_Crop] = []
-    for crop in _crops(images, np.asarray(boxes_xywh, dtype=np.float64), spec, skipped, workers, 2 * batch):
+    for crop in _crops(images, cutter, skipped, workers, 2 * batch):
         waiting.append(crop)
         if len(waiting) == batch:
-            yield _run(network, waiting, skeleton, pairs, device, keep_maps)
+            yield _stacked(waiting)
             waiting = []
     if waiting:
-        yield _run(network, waiting, skeleton, pairs, device, keep_maps)
+        yield _stacked(waiting)
+
+
+def infer_crops(
+    network: PoseNetwork, crops: CropBatch, skeleton: Skeleton, flip: bool = True, keep_maps: bool = True
+) -> InferredBatch:
+    """What the network says of persons that are cut out already; arguments as of `infer_batches`."""
+    device = next(iter(network.parameters())).device if isinstance(network, nn.Module) else torch.device("cpu")
+    pixels = torch.from_numpy(crops.pixels).to(device)
+    output = predict(network, network.input_spec.normalise(pixels), skeleton.flip_pairs if flip else None)
+    xy = apply_affine(invert_affine(crops.affines), output.xy_px.double().cpu().numpy())
+    sigma = None
+    if output.sigma_px is not None:
+        sigma = output.sigma_px.double().cpu().numpy() / crop_scale(crops.affines)[:, None]
+    poses = Poses2D(skeleton, xy, output.raw_score.double().cpu().numpy(), crops.boxes_xywh, sigma)
+    if not keep_maps:
+        empty = output.feature[:, :, :0, :0] if output.feature.ndim == 4 else output.feature[:, :0]
+        output = NetworkOutput(output.xy_px, output.raw_score, output.sigma_px, empty.clone(), None)
+    return InferredBatch(crops.rows, output, crops.affines, poses)
 
 
 @dataclass(frozen=True)
@@ -162,45 +225,28 @@ class _Crop:
     image: np.ndarray
     affine: np.ndarray
     box: np.ndarray
+    second: np.ndarray | None
 
 
-def _run(
-    network: PoseNetwork,
-    crops: list[_Crop],
-    skeleton: Skeleton,
-    pairs: tuple[tuple[int, int], ...] | None,
-    device: torch.device,
-    keep_maps: bool,
-) -> InferredBatch:
-    pixels = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device)
-    output = predict(network, network.input_spec.normalise(pixels), pairs)
-    affines = np.stack([crop.affine for crop in crops])
-    xy = apply_affine(invert_affine(affines), output.xy_px.double().cpu().numpy())
-    sigma = None
-    if output.sigma_px is not None:
-        sigma = output.sigma_px.double().cpu().numpy() / crop_scale(affines)[:, None]
-    poses = Poses2D(
-        skeleton, xy, output.raw_score.double().cpu().numpy(), np.stack([crop.box for crop in crops]), sigma
+def _stacked(crops: list[_Crop]) -> CropBatch:
+    second = [crop.second for crop in crops if crop.second is not None]
+    return CropBatch(
+        np.array([crop.row for crop in crops], dtype=np.int64),
+        np.stack([crop.image for crop in crops]),
+        np.stack([crop.affine for crop in crops]),
+        np.stack([crop.box for crop in crops]),
+        np.stack(second) if second else None,
     )
-    if not keep_maps:
-        empty = output.feature[:, :, :0, :0] if output.feature.ndim == 4 else output.feature[:, :0]
-        output = NetworkOutput(output.xy_px, output.raw_score, output.sigma_px, empty.clone(), None)
-    return InferredBatch(np.array([crop.row for crop in crops], dtype=np.int64), output, affines, poses)
 
 
 def _crops(
-    images: Sequence[ImageSource],
-    boxes: np.ndarray,
-    spec: InputSpec,
-    skipped: list[Skipped],
-    workers: int,
-    ahead: int,
+    images: Sequence[ImageSource], cutter: _Cutter, skipped: list[Skipped], workers: int, ahead: int
 ) -> Iterator[_Crop]:
     """Crops in order; at most `ahead` images are opened before their turn."""
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[list[_Crop | Skipped]]] = deque()
         for source, rows in track(_groups(images), "2D keypoints", None):
-            pending.append(pool.submit(_open_and_crop, source, rows, boxes, spec))
+            pending.append(pool.submit(cutter.open_and_cut, source, rows))
             if len(pending) >= ahead:
                 yield from _good(pending.popleft().result(), skipped)
         while pending:
@@ -228,20 +274,31 @@ def _groups(images: Sequence[ImageSource]) -> Iterator[tuple[ImageSource, list[i
         yield images[rows[0]], rows
 
 
-def _open_and_crop(source: ImageSource, rows: list[int], boxes: np.ndarray, spec: InputSpec) -> list[_Crop | Skipped]:
-    try:
-        image = read_image(source) if isinstance(source, Path) else source
-    except InputError as error:
-        return [Skipped(row, str(error)) for row in rows]
-    results: list[_Crop | Skipped] = []
-    for row in rows:
-        fault = _fault(boxes[row], image.shape[1], image.shape[0])
+@dataclass(frozen=True)
+class _Cutter:
+    boxes: np.ndarray
+    spec: InputSpec
+    second_view: SecondView | None
+
+    def open_and_cut(self, source: ImageSource, rows: list[int]) -> list[_Crop | Skipped]:
+        """The crops of all persons of an image; a fault, where there is one, in a person's place."""
+        try:
+            image = read_image(source) if isinstance(source, Path) else source
+        except InputError as error:
+            return [Skipped(row, str(error)) for row in rows]
+        return [self._cut(image, row) for row in rows]
+
+    def _cut(self, image: np.ndarray, row: int) -> _Crop | Skipped:
+        fault = _fault(self.boxes[row], image.shape[1], image.shape[0])
         if fault:
-            results.append(Skipped(row, f"box {boxes[row].tolist()} {fault}"))
-            continue
-        affine = box_to_crop(boxes[row : row + 1], spec.size_wh, spec.padding, spec.udp)[0]
-        results.append(_Crop(row, warp_crop(image, affine, spec.size_wh), affine, boxes[row]))
-    return results
+            return Skipped(row, f"box {self.boxes[row].tolist()} {fault}")
+        spec = self.spec
+        affine = box_to_crop(self.boxes[row : row + 1], spec.size_wh, spec.padding, spec.udp)[0]
+        try:
+            second = None if self.second_view is None else self.second_view(image, row)
+        except InputError as error:
+            return Skipped(row, str(error))
+        return _Crop(row, warp_crop(image, affine, spec.size_wh), affine, self.boxes[row], second)
 
 
 def _fault(box: np.ndarray, width: int, height: int) -> str | None:

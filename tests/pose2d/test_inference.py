@@ -8,7 +8,7 @@ from torch import nn
 from pose2d.crops import apply_affine, box_to_crop
 from pose2d.datasets.coco import read_coco
 from pose2d.errors import InputError
-from pose2d.inference import infer, infer_batches
+from pose2d.inference import crop_batches, infer, infer_batches, infer_crops
 from pose2d.networks.base import InputSpec, NetworkOutput
 from pose2d.skeletons import COCO17
 from tests.stick_figures import write_stick_figures
@@ -109,3 +109,34 @@ def test_batches_carry_features_and_affines():
         np.testing.assert_allclose(part.affines, box_to_crop(boxes[part.rows], (96, 128), udp=True))
         assert part.output.feature.shape == (len(part.rows), 1, 128, 96)
         np.testing.assert_allclose(apply_affine(part.affines, part.poses.xy_px), part.output.xy_px.numpy(), atol=1e-6)
+
+
+def test_a_second_view_is_cut_while_the_image_is_open(tmp_path, monkeypatch):
+    write_stick_figures(tmp_path, "train", 3)
+    dataset = read_coco(tmp_path, "train")
+    import pose2d.inference as module
+
+    opened = []
+    original = module.read_image
+    monkeypatch.setattr(module, "read_image", lambda path: opened.append(path) or original(path))
+
+    def corner(image, row):
+        if row == 1:
+            raise InputError("row 1 is not wanted")
+        return image[:2, :1]
+
+    skipped = []
+    batches = list(
+        crop_batches(
+            Brightest(), dataset.image_paths, dataset.boxes_xywh, COCO17, batch=2, skipped=skipped, second_view=corner
+        )
+    )
+    assert len(opened) == 3
+    assert [(one.row, one.reason) for one in skipped] == [(1, "row 1 is not wanted")]
+    (batch,) = batches
+    assert batch.rows.tolist() == [0, 2]
+    for row, view in zip(batch.rows, batch.second, strict=True):
+        np.testing.assert_array_equal(view, original(dataset.image_paths[row])[:2, :1])
+    plain = next(iter(infer_batches(Brightest(), dataset.image_paths, dataset.boxes_xywh, COCO17)))
+    found = infer_crops(Brightest(), batch, COCO17)
+    np.testing.assert_array_equal(found.poses.xy_px, plain.poses.xy_px[batch.rows])
