@@ -19,13 +19,12 @@ from scipy.spatial.transform import Rotation
 from fitting.body import GENDERS, load_body
 from fitting.reduced_body import reduce_body
 from fitting.regressor import BOX_SCALE, ray_rotations
-from pose2d.crops import apply_affine, invert_affine, square_crop_affine, warp_crop
+from pose2d.crops import apply_affine, invert_affine, square_crop_affine
 from pose2d.datasets.coco import KeypointDataset, annotation_file, read_coco
-from pose2d.datasets.crop_set import read_image
+from pose2d.datasets.crop_set import warp_persons
 from pose2d.errors import InputError
-from pose2d.progress import track
 from pose2d.skeletons import COCO17, SMPL24, Skeleton
-from pose2d.storage import atomic_path, read_json
+from pose2d.storage import read_json
 
 #: Points in which bodies are compared in training: SMPL's joints and the head's landmarks.
 TRAINING_POINTS = Skeleton("training", SMPL24.keypoints + COCO17.keypoints[:5] + ("head_top",))
@@ -188,12 +187,12 @@ def keypoint_boxes(dataset: KeypointDataset) -> Float[np.ndarray, "n 4"]:
     return boxes
 
 
-def cut_persons(persons: PersonSet, cache: str | Path | None = None) -> KeptCrops:
+def cut_persons(persons: PersonSet, cache_directory: str | Path | None = None) -> KeptCrops:
     """Cut every person once, at 1.5 times the longer side of both boxes' union.
 
     Args:
         persons: whom to cut.
-        cache: .npy file to keep the crops in and to read them from (memory-mapped); None keeps them in memory.
+        cache_directory: where the crops are kept (`pose2d.datasets.crop_set.warp_persons`); None keeps them in memory.
 
     Raises:
         InputError: an image cannot be read.
@@ -201,23 +200,7 @@ def cut_persons(persons: PersonSet, cache: str | Path | None = None) -> KeptCrop
     low = np.minimum(persons.boxes_xywh[:, :2], persons.dataset.boxes_xywh[:, :2])
     high = np.maximum(*(boxes[:, :2] + boxes[:, 2:] for boxes in (persons.boxes_xywh, persons.dataset.boxes_xywh)))
     affines = square_crop_affine(0.5 * (low + high), _KEPT_SCALE * (high - low).max(axis=1), _KEPT_PX)
-    shape = (len(persons), _KEPT_PX, _KEPT_PX, 3)
-    if cache is not None and Path(cache).is_file():
-        images = np.load(cache, mmap_mode="r")
-        if images.shape == shape:
-            return KeptCrops(images, affines)
-    images = np.empty(shape, dtype=np.uint8)
-    last, image = None, np.zeros((1, 1, 3), np.uint8)
-    for row in track(range(len(persons)), "cutting crops"):
-        path = persons.dataset.image_paths[row]
-        if path != last:
-            last, image = path, read_image(path)
-        images[row] = warp_crop(image, affines[row], (_KEPT_PX, _KEPT_PX))
-    if cache is not None:
-        with atomic_path(cache) as partial, open(partial, "wb") as file:
-            np.save(file, images)
-        images = np.load(cache, mmap_mode="r")
-    return KeptCrops(images, affines)
+    return KeptCrops(warp_persons(persons.dataset, affines, (_KEPT_PX, _KEPT_PX), cache_directory), affines)
 
 
 def sample_views(

@@ -1,24 +1,18 @@
 """Training the small regressor on rendered people, within a budget of time on one CPU core.
 
-Losses as SPIN's, on joints about the pelvis, rotation matrices, shape and the weakly perspective projection. The
-learning rate follows the share of the budget that is spent, so that a run ends annealed whatever the machine's speed.
-A killed run resumes from its last checkpoint.
+Losses as SPIN's, on joints about the pelvis, rotation matrices, shape and the weakly perspective projection.
 """
 
 from __future__ import annotations
 
-import copy
-import json
 import math
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from eval3dpw.metrics import mean_point_error_mm, pa_mpjpe_mm
 from eval3dpw.regressor_data import (
@@ -45,9 +39,9 @@ from fitting.regressor import (
 )
 from pose2d.errors import InputError
 from pose2d.skeletons import H36M17, LSP14, remap
-from pose2d.storage import atomic_path, require_file, write_json
+from pose2d.storage import require_file
+from pose2d.training_run import Schedule, TrainingRun
 
-_EMA_EVERY = 4
 _SMALLEST_SCALE = 0.1
 _FAR = 10.0  # one odd prediction must not decide a step
 
@@ -221,14 +215,14 @@ def train_regressor(config: TrainRegressorConfig) -> TrainRegressorResult:
     torch.set_num_threads(config.threads)
     config.out.mkdir(parents=True, exist_ok=True)
     persons = read_persons(config.data, config.train_split, limit=config.limit)
-    crops = cut_persons(persons, config.out / f"crops-{config.train_split}-{len(persons)}.npy")
+    crops = cut_persons(persons, config.out)
     unseen = read_persons(config.data, config.validation_split, limit=config.validation_persons)
     unseen_crops = cut_persons(unseen)
     torch.manual_seed(config.seed)
     network = Regressor(config.network)
     if config.backbone is not None:
         load_backbone(network, config.backbone)
-    run = _Run(config, network)
+    run = _RegressorRun(config, network)
     if config.resume:
         run.load()
     print(f"training on {len(persons)} persons from step {run.step}", flush=True)
@@ -239,74 +233,30 @@ def train_regressor(config: TrainRegressorConfig) -> TrainRegressorResult:
     while run.progress < 1.0:
         run.take_step(persons, crops, body)
         if run.due("checkpoint", config.checkpoint_minutes):
-            run.save()
+            run.save(config)
         if run.due("evaluate", config.evaluate_minutes):
             run.report(unseen, unseen_crops, len(persons))
     errors = run.report(unseen, unseen_crops, len(persons))
-    run.save()
+    run.save(config)
     return TrainRegressorResult(
         run.weights_file, errors, run.step, run.step * config.batch / len(persons), run.elapsed / 60
     )
 
 
-class _Run:
-    """Network, averaged network, optimiser and clock of one run."""
+class _RegressorRun(TrainingRun[Regressor]):
+    """A run on kept crops of persons whose bodies are known."""
 
     def __init__(self, config: TrainRegressorConfig, network: Regressor) -> None:
-        self.config = config
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average: Regressor = copy.deepcopy(network).eval()
         stages = [network.layer1, network.layer2, network.layer3, network.layer4]
         self.frozen = [network.conv1, network.bn1, *stages[: config.frozen_stages]] if config.frozen_stages else []
         for part in self.frozen:
             part.requires_grad_(False)
-        groups: list[dict[str, Any]] = [
-            {
-                "params": [p for p in network.parameters() if p.requires_grad and p.ndim > 1],
-                "weight_decay": config.weight_decay,
-            },
-            {"params": [p for p in network.parameters() if p.requires_grad and p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimiser = torch.optim.AdamW(groups, lr=config.lr, fused=True)
-        self.step = 0
+        schedule = Schedule(
+            config.minutes, config.steps, config.lr, config.weight_decay, config.warmup, config.ema, largest_norm=1.0
+        )
+        super().__init__(network, schedule, config.out, "regressor")
+        self.config = config
         self.recent: list[dict[str, float]] = []
-        self._before, self._start = 0.0, time.monotonic()
-        self._last: dict[str, float] = {}
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of the budget spent, resumed parts included."""
-        return self._before + time.monotonic() - self._start
-
-    @property
-    def progress(self) -> float:
-        """Share of the budget spent."""
-        if self.config.steps is not None:
-            return min(self.step / self.config.steps, 1.0)
-        return min(self.elapsed / (60 * self.config.minutes), 1.0)
-
-    @property
-    def weights_file(self) -> Path:
-        return self.config.out / "regressor.safetensors"
-
-    @property
-    def state_file(self) -> Path:
-        return self.config.out / "state.pt"
-
-    def due(self, what: str, minutes: float) -> bool:
-        """Whether `what` was last done so many minutes ago."""
-        now = self.elapsed
-        if now - self._last.setdefault(what, self._before) < 60 * minutes:
-            return False
-        self._last[what] = now
-        return True
-
-    def learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine to zero, over the budget."""
-        share, warmup = self.progress, self.config.warmup
-        if share < warmup:
-            return self.config.lr * max(share / warmup, 0.02)
-        return self.config.lr * 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
 
     def take_step(self, persons: PersonSet, crops: KeptCrops, body: ReducedBody) -> None:
         """One step of the optimiser on the next persons of a shuffled pass over all."""
@@ -320,28 +270,14 @@ class _Run:
             persons, crops, rows, size, config.views, np.random.default_rng((config.seed, 1, self.step))
         )
         images = normalise(views.images).contiguous(memory_format=torch.channels_last)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
         terms = regressor_losses(self.network(images), views, body, config.losses)
-        loss = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(loss):
-            raise InputError(f"the loss is {float(loss.detach())} at step {self.step}: lower the learning rate")
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
-        self.step += 1
+        value = self.descend(torch.stack(list(terms.values())).sum())
+        if not math.isfinite(value):
+            images_ids = persons.dataset.image_ids[rows].tolist()
+            raise InputError(
+                f"the loss is {value} at step {self.step}, on images {images_ids}: lower the learning rate"
+            )
         self.recent = [*self.recent[-199:], {name: float(term.detach()) for name, term in terms.items()}]
-        if self.step % _EMA_EVERY == 0:
-            self._average()
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        # Young averages forget faster, so that the random initial weights do not linger.
-        decay = min(self.config.ema**_EMA_EVERY, (1 + self.step) / (40 + self.step))
-        ours, theirs = self.average.state_dict(), self.network.state_dict()
-        names = [name for name in ours if ours[name].is_floating_point()]
-        torch._foreach_lerp_([ours[name] for name in names], [theirs[name] for name in names], 1.0 - decay)
 
     def report(self, persons: PersonSet, crops: KeptCrops, trained_on: int) -> RegressorErrors:
         """Evaluate the averaged weights, log a line and write them down."""
@@ -355,44 +291,11 @@ class _Run:
             "pa_mpjpe_mm": round(errors.pa_mpjpe_mm, 1),
             **{name: round(float(np.mean([terms[name] for terms in self.recent])), 4) for name in names},
         }
-        print(json.dumps(line), flush=True)
-        with open(self.config.out / "log.jsonl", "a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        self.log(line)
         metadata = {name: str(line[name]) for name in ("minutes", "step", "epochs", "mpjpe_mm", "pa_mpjpe_mm")}
         metadata |= {"seed": str(self.config.seed), "validation_persons": str(errors.persons)}
         save_regressor(self.average, self.weights_file, metadata)
         return errors
-
-    def save(self) -> None:
-        """Write everything that resuming needs."""
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "elapsed": self.elapsed,
-        }
-        with atomic_path(self.state_file) as partial:
-            torch.save(state, partial)
-        write_json(self.config.out / "config.json", json.loads(json.dumps(asdict(self.config), default=str)))
-
-    def load(self) -> None:
-        """Take up the state that `save` wrote; without one, begin anew.
-
-        Raises:
-            InputError: the state is of another network or cannot be read.
-        """
-        if not self.state_file.is_file():
-            return
-        try:
-            state = torch.load(self.state_file, weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self.average.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.step, self._before = int(state["step"]), float(state["elapsed"])
-        except Exception as error:
-            raise InputError(f"{self.state_file} does not resume this run: {error}") from None
-        self._start = time.monotonic()
 
 
 @torch.no_grad()

@@ -1,17 +1,11 @@
-"""Training a pose network on crops in COCO's layout, within a budget of time, on one or two CPU cores.
-
-The learning rate follows the share of the budget that is spent, so a run always ends annealed, whatever the machine's
-speed. A killed run resumes from its last checkpoint.
-"""
+"""Training a pose network on crops in COCO's layout, within a budget of time, on one or two CPU cores."""
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +26,10 @@ from pose2d.networks.base import predict
 from pose2d.networks.catalogue import build_network
 from pose2d.networks.ipr import IPR
 from pose2d.skeletons import COCO17
-from pose2d.storage import atomic_path, write_json
-from pose2d.training_losses import Targets, pose_loss
+from pose2d.storage import atomic_path
+from pose2d.training_losses import PoseLoss, Targets, pose_loss
+from pose2d.training_run import Schedule, TrainingRun, described
 
-_EMA_EVERY = 4
 _SOFTMAX_GAIN = 20.0
 """Heatmaps times this are logits whose softmax is about as narrow as the heatmap's peak."""
 
@@ -136,9 +130,9 @@ def train_pose(config: TrainPoseConfig) -> TrainPoseResult:
     size_wh = network.input_spec.size_wh
     crops = cut_crops(dataset, size_wh, config.out)
     validation = cut_crops(held_out.select(spread), size_wh)
-    run = _Run(config, network)
+    run = _PoseRun(config, network)
     if config.resume:
-        run.load()
+        run.seen = run.load().get("seen", 0)
     print(
         f"training {config.network} on {len(crops)} crops for {config.minutes:g} minutes from step {run.step}",
         flush=True,
@@ -154,64 +148,23 @@ def train_pose(config: TrainPoseConfig) -> TrainPoseResult:
                 "look at their annotations, or lower the learning rate"
             )
         if run.due("checkpoint", config.checkpoint_minutes):
-            run.save()
+            run.save(config, seen=run.seen)
         if run.due("evaluate", config.evaluate_minutes):
             score = run.evaluate(validation)
     score = run.evaluate(validation)
-    run.save()
+    run.save(config, seen=run.seen)
     return TrainPoseResult(run.weights_file, score, run.step, run.seen / len(crops), run.elapsed / 60)
 
 
-def _described(config: TrainPoseConfig) -> dict[str, Any]:
-    """The configuration as plain values; of paths the last name alone, since weights travel and directories do not."""
-    return json.loads(json.dumps(asdict(config), default=lambda value: Path(value).name))
-
-
-class _Run:
-    """Network, averaged network, optimiser and clock of one run."""
+class _PoseRun(TrainingRun[Any]):
+    """A run on kept crops."""
 
     def __init__(self, config: TrainPoseConfig, network: nn.Module) -> None:
+        schedule = Schedule(config.minutes, None, config.lr, config.weight_decay, config.warmup, config.ema)
+        super().__init__(network, schedule, config.out, config.network)
         self.config = config
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.network).eval()
-        decayed = [p for p in network.parameters() if p.ndim > 1]
-        plain = [p for p in network.parameters() if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=config.lr,
-            fused=True,
-        )
-        self.step = self.seen = 0
+        self.seen = 0
         self.losses: list[float] = []
-        self._before = 0.0
-        self._start = time.monotonic()
-        self._last: dict[str, float] = {}
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of the budget spent, resumed parts included."""
-        return self._before + time.monotonic() - self._start
-
-    @property
-    def progress(self) -> float:
-        """Share of the budget spent."""
-        return min(self.elapsed / (60.0 * self.config.minutes), 1.0)
-
-    @property
-    def weights_file(self) -> Path:
-        return self.config.out / f"{self.config.network}.safetensors"
-
-    @property
-    def state_file(self) -> Path:
-        return self.config.out / f"{self.config.network}.state.pt"
-
-    def due(self, what: str, minutes: float) -> bool:
-        """Whether `what` was last done `minutes` ago (or the run began then)."""
-        now = self.elapsed
-        if now - self._last.setdefault(what, self._before) < 60 * minutes:
-            return False
-        self._last[what] = now
-        return True
 
     def batches(self, count: int) -> Iterator[np.ndarray]:
         """Rows of the training crops, epoch after epoch, until the budget is spent."""
@@ -226,16 +179,8 @@ class _Run:
                 yield np.sort(order[begin : begin + size])
             self.seen = (epoch + 1) * count
 
-    def learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine to zero, over the budget."""
-        share, warmup = self.progress, self.config.warmup
-        if share < warmup:
-            return self.config.lr * max(share / warmup, 0.01)
-        return self.config.lr * 0.5 * (1.0 + math.cos(math.pi * (share - warmup) / (1.0 - warmup)))
-
-    def take_step(self, crops: CropSet, rows: np.ndarray, size_wh: tuple[int, int], loss_of: Any) -> float:
+    def take_step(self, crops: CropSet, rows: np.ndarray, size_wh: tuple[int, int], loss_of: PoseLoss) -> float:
         """One step of the optimiser; the loss."""
-        rng = np.random.default_rng((self.config.seed, self.step))
         views = augment(
             np.asarray(crops.images[rows]),
             crops.xy_px[rows],
@@ -243,97 +188,45 @@ class _Run:
             size_wh,
             crops.dataset.skeleton,
             self.config.augmentation,
-            rng,
+            np.random.default_rng((self.config.seed, self.step)),
         )
         images = self.network.input_spec.normalise(torch.from_numpy(views.images))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        loss = loss_of(self.network, self.network(images), Targets(views, size_wh, self.config.heatmap_sigma))
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        value = float(loss.detach())
-        if math.isfinite(value):
-            self.optimiser.step()
-        self.step += 1
-        self.losses.append(value)
-        if self.step % _EMA_EVERY == 0:
-            self._average()
+        targets = Targets(views, size_wh, self.config.heatmap_sigma)
+        value = self.descend(loss_of(self.network, self.network(images), targets))
+        self.losses = [*self.losses[-199:], value]
         return value
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        # Young averages forget faster, so that the random initial weights do not linger.
-        decay = min(self.config.ema**_EMA_EVERY, (1 + self.step) / (40 + self.step))
-        ours, theirs = self.average.state_dict(), self.network.state_dict()
-        pairs = [(ours[name], theirs[name]) for name in ours if ours[name].is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1.0 - decay)
-
     def evaluate(self, validation: CropSet) -> float:
-        """AP of the averaged weights on plain crops at GT boxes, no flip test; prints and logs a line."""
+        """AP of the averaged weights on plain crops at GT boxes, no flip test; logs a line, writes the weights."""
         xy, score = predict_crops(self.average, validation)
         value = average_precision(validation.dataset, xy, score.mean(axis=1))
-        line = {
-            "minutes": round(self.elapsed / 60, 2),
-            "step": self.step,
-            "seen": self.seen,
-            "loss": float(np.mean(self.losses[-200:])) if self.losses else None,
-            "lr": self.learning_rate(),
-            "ap": round(value, 2),
-            "mean_score": round(float(score.mean()), 3),
-        }
-        print(json.dumps(line), flush=True)
-        with open(self.config.out / f"{self.config.network}.log.jsonl", "a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        self.log(
+            {
+                "minutes": round(self.elapsed / 60, 2),
+                "step": self.step,
+                "seen": self.seen,
+                "loss": float(np.mean(self.losses)) if self.losses else None,
+                "lr": self.learning_rate(),
+                "ap": round(value, 2),
+                "mean_score": round(float(score.mean()), 3),
+            }
+        )
         self.save_weights(value)
         return value
 
     def save_weights(self, average_precision: float) -> None:
         """Write the averaged weights with what made them."""
-        self.config.out.mkdir(parents=True, exist_ok=True)
         metadata = {
             "network": self.config.network,
             "seed": str(self.config.seed),
             "steps": str(self.step),
             "minutes": f"{self.elapsed / 60:.1f}",
             "validation_ap": f"{average_precision:.2f}",
-            "config": json.dumps(_described(self.config)),
+            "config": json.dumps(described(self.config)),
         }
         tensors = {name: value.contiguous() for name, value in self.average.state_dict().items()}
         with atomic_path(self.weights_file) as partial:
             save_file(tensors, partial, metadata)
-
-    def save(self) -> None:
-        """Write everything that resuming needs."""
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "seen": self.seen,
-            "elapsed": self.elapsed,
-            "name": self.config.network,
-        }
-        with atomic_path(self.state_file) as partial:
-            torch.save(state, partial)
-        write_json(self.config.out / f"{self.config.network}.config.json", _described(self.config))
-
-    def load(self) -> None:
-        """Take up the state that `save` wrote; without one, begin anew.
-
-        Raises:
-            InputError: the state is of another network or cannot be read.
-        """
-        if not self.state_file.is_file():
-            return
-        try:
-            state: dict[str, Any] = torch.load(self.state_file, weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self.average.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
-        except Exception as error:
-            raise InputError(f"{self.state_file} does not resume a run of {self.config.network}: {error}") from None
-        self.step, self.seen, self._before = state["step"], state["seen"], state["elapsed"]
-        self._start = time.monotonic()
 
 
 def take_over(network: nn.Module, source: Path) -> int:

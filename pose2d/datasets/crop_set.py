@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,44 +75,55 @@ def cut_crops(
     """
     kept_wh = (round(size_wh[0] * MARGIN), round(size_wh[1] * MARGIN))
     affines = box_to_crop(dataset.boxes_xywh, kept_wh, BOX_PADDING * MARGIN, udp=True)
-    shape = (len(dataset), kept_wh[1], kept_wh[0], 3)
-    if cache_directory is None:
-        images = np.empty(shape, dtype=np.uint8)
-        _fill(images, dataset, affines, kept_wh, workers)
-    else:
-        images = _cached(Path(cache_directory), dataset, affines, kept_wh, shape, workers)
+    images = warp_persons(dataset, affines, kept_wh, cache_directory, workers)
     return CropSet(images, apply_affine(affines, dataset.xy_px), affines, dataset)
 
 
-def _cached(
-    directory: Path,
+def warp_persons(
     dataset: KeypointDataset,
-    affines: np.ndarray,
-    kept_wh: tuple[int, int],
-    shape: Sequence[int],
-    workers: int,
-) -> np.ndarray:
+    affines: Float[np.ndarray, "n 2 3"],
+    size_wh: tuple[int, int],
+    cache_directory: str | Path | None = None,
+    workers: int = 2,
+) -> UInt8[np.ndarray, "n h w 3"]:
+    """The crop of every person under an affine map of its own; an image with several persons is opened once.
+
+    Args:
+        dataset: annotated persons.
+        affines: image pixels to crop pixels.
+        size_wh: of the crops.
+        cache_directory: keep the array there, memory-mapped, and reuse it while annotation file, persons and maps are
+            the same; None keeps it in memory.
+        workers: threads that decode images.
+
+    Raises:
+        InputError: an image cannot be read.
+    """
+    shape = (len(dataset), size_wh[1], size_wh[0], 3)
+    if cache_directory is None:
+        images = np.empty(shape, dtype=np.uint8)
+        _fill(images, dataset, affines, workers)
+        return images
     key = {
         "annotations": sha256(dataset.annotation_file),
         "persons": hashlib.sha256(dataset.annotation_ids.tobytes()).hexdigest(),
+        "affines": hashlib.sha256(np.ascontiguousarray(affines).tobytes()).hexdigest(),
         "shape": list(shape),
     }
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    path = directory / f"crops-{name}.npy"
+    path = Path(cache_directory) / f"crops-{name}.npy"
     if not path.is_file():
-        size = int(np.prod(shape))
-        print(f"cutting {shape[0]} crops into {path} ({size / 1e6:.0f} MB)", flush=True)
+        print(f"cutting {shape[0]} crops into {path} ({int(np.prod(shape)) / 1e6:.0f} MB)", flush=True)
         with atomic_path(path) as partial:
-            images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=tuple(shape))
-            _fill(images, dataset, affines, kept_wh, workers)
+            images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+            _fill(images, dataset, affines, workers)
             images.flush()
         write_json(path.with_suffix(".json"), key)
     return np.load(path, mmap_mode="r")
 
 
-def _fill(
-    images: np.ndarray, dataset: KeypointDataset, affines: np.ndarray, kept_wh: tuple[int, int], workers: int
-) -> None:
+def _fill(images: np.ndarray, dataset: KeypointDataset, affines: np.ndarray, workers: int) -> None:
+    size_wh = (images.shape[2], images.shape[1])
     by_image: dict[Path, list[int]] = {}
     for row, path in enumerate(dataset.image_paths):
         by_image.setdefault(path, []).append(row)
@@ -121,7 +131,7 @@ def _fill(
     def cut(item: tuple[Path, list[int]]) -> None:
         image = read_image(item[0])
         for row in item[1]:
-            images[row] = warp_crop(image, affines[row], kept_wh)
+            images[row] = warp_crop(image, affines[row], size_wh)
 
     with ThreadPoolExecutor(workers) as pool:
         for _ in track(pool.map(cut, by_image.items()), "cutting crops", len(by_image)):

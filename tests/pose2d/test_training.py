@@ -10,7 +10,7 @@ from pose2d.datasets.coco import read_coco
 from pose2d.datasets.crop_set import cut_crops
 from pose2d.errors import InputError
 from pose2d.networks.catalogue import build_network
-from pose2d.training import TrainPoseConfig, _Run, predict_crops, take_over, train_pose
+from pose2d.training import TrainPoseConfig, _PoseRun, predict_crops, take_over, train_pose
 from tests.stick_figures import write_stick_figures
 
 
@@ -50,7 +50,7 @@ def test_loss_falls(root, tmp_path):
 def _run_on(config):
     network = build_network(config.network)
     network.train()
-    return _Run(config, network)
+    return _PoseRun(config, network)
 
 
 def test_resuming_takes_up_step_clock_and_weights(root, tmp_path):
