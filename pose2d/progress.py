@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 
 _LOG_INTERVAL_S = 15.0
+_BAR_INTERVAL_S = 0.1
 _quiet = False
 
 
@@ -74,7 +75,7 @@ def meter(description: str, total: int | float | None = None) -> Iterator[Meter]
     shown: Meter
     if is_quiet():
         shown = Meter(total)
-    elif sys.stderr.isatty():
+    elif _display.live or sys.stderr.isatty():  # while it is live, stderr is the display's and no terminal
         shown = _Bar(description, total)
     else:
         shown = _Lines(description, total)
@@ -134,9 +135,13 @@ class _Bar(Meter):
     def __init__(self, description: str, total: int | float | None) -> None:
         super().__init__(total)
         self._task = _display.add(description, total)
+        self._next = 0.0
 
     def _show(self, note: str | None) -> None:
-        _display.update(self._task, self.done, note)
+        now = time.monotonic()
+        if now >= self._next or self.done == self.total:
+            self._next = now + _BAR_INTERVAL_S
+            _display.update(self._task, self.done, note)
 
     def close(self) -> None:
         _display.remove(self._task)
