@@ -16,7 +16,8 @@ import tyro
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from calibration.ccnet import HEADS, BranchInputs, BranchSpec, CCNet
+from calibration.branches import HEADS, BranchInputs
+from calibration.ccnet import BranchSpec, CCNet
 from calibration.features import peak_statistics
 from calibration.losses import squared_error
 from pose2d.networks.base import predict

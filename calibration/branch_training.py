@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from calibration.ccnet import BranchSpec, CCNet, Head, inputs_of_cache
+from calibration.branches import Head
+from calibration.ccnet import BranchSpec, CCNet, inputs_of_cache
 from calibration.features import CachedFeatures
-from calibration.losses import CONFIDENCE_LOSSES, average_precision_surrogate, visibility_loss
+from calibration.losses import CONFIDENCE_LOSSES, average_precision_surrogate, known_cross_entropy
 from pose2d.errors import InputError
 
 _CONDENSE_BATCH = 256
@@ -30,6 +32,7 @@ class BranchTraining:
         head: form of the branch.
         loss: of confidences: "mse" is equation 20, the others section 6.4's; "ap" is "mse" plus the surrogate.
         visibility_weight: lambda of equation 22.
+        presence_weight: of the presence's cross-entropy, where persons are also seen cut (`calibration.views`).
         instance_weight: weight of the squared error of sum(v s) / sum(v) to the instance's OKS; 0 in the paper.
         epochs: at most.
         batch: persons a step.
@@ -44,6 +47,7 @@ class BranchTraining:
     head: Head = "local"
     loss: Loss = "mse"
     visibility_weight: float = 0.1
+    presence_weight: float = 0.1
     instance_weight: float = 0.0
     epochs: int = 60
     batch: int = 128
@@ -72,22 +76,33 @@ class TrainedBranch:
     persons: int
 
 
+_TRUTH = ("labelled", "label_known", "present", "presence_known")
+
+
 @dataclass(frozen=True)
 class _Samples:
+    """Condensed inputs of persons, what is true of their keypoints ("target" and `_TRUTH`), and their images."""
+
     condensed: tuple[Tensor, ...]
-    target: Float[Tensor, "n k"]
-    labelled: Bool[Tensor, "n k"]
+    truth: dict[str, Tensor]
     image_ids: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.target)
+        return len(self.image_ids)
 
     def rows(self, rows: Tensor) -> _Samples:
         return _Samples(
             tuple(tensor[rows] for tensor in self.condensed),
-            self.target[rows],
-            self.labelled[rows],
+            {name: values[rows] for name, values in self.truth.items()},
             self.image_ids[rows.numpy()],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Samples]) -> _Samples:
+        return cls(
+            tuple(torch.cat(tensors) for tensors in zip(*(part.condensed for part in parts), strict=True)),
+            {name: torch.cat([part.truth[name] for part in parts]) for name in parts[0].truth},
+            np.concatenate([part.image_ids for part in parts]),
         )
 
 
@@ -97,6 +112,8 @@ def train_branch(
     network_name: str = "",
     validation: CachedFeatures | None = None,
     target: Float[np.ndarray, "n k"] | None = None,
+    views: Sequence[CachedFeatures] = (),
+    validation_views: Sequence[CachedFeatures] = (),
 ) -> TrainedBranch:
     """Train a branch on cached features of a frozen network.
 
@@ -106,6 +123,10 @@ def train_branch(
         network_name: for the record.
         validation: persons that tell when to stop; without, a share of the cache's images is held out.
         target: accuracy to predict, in [0, 1]; None for the OKS.
+        views: the same persons seen cut or patched. Keypoints that are cut away do not count in the confidence's loss,
+            and count in the visibility's as what an annotator would have left out; those under a patch do not count
+            in the visibility's. With cut views the branch learns presence.
+        validation_views: those of `validation`.
 
     Raises:
         InputError: there is nothing to train on, or a loss is not finite.
@@ -118,11 +139,13 @@ def train_branch(
         cache.feature.ndim == 4,
         network_name,
         cache.network_hash,
+        presence=any(view.views is not None and view.views.kind == "cut" for view in views),
     )
     branch = CCNet(spec)
-    samples = _samples(branch, cache, target)
+    samples = _Samples.joined([_samples(branch, cache, target), *(_samples(branch, view, None) for view in views)])
     if validation is not None:
-        train, held_out = samples, _samples(branch, validation, None)
+        train = samples
+        held_out = _Samples.joined([_samples(branch, part, None) for part in (validation, *validation_views)])
     else:
         train, held_out = _split(samples, config)
     members, history = [], []
@@ -138,7 +161,8 @@ def train_branch(
         history = [*history, _held_out_loss(branch, held_out, config)]
     else:
         branch = members[0]
-    return TrainedBranch(branch.eval(), tuple(history), time.monotonic() - start, len(train))
+    persons = round(len(train) / (1 + len(views)))
+    return TrainedBranch(branch.eval(), tuple(history), time.monotonic() - start, persons)
 
 
 def _samples(branch: CCNet, cache: CachedFeatures, target: np.ndarray | None) -> _Samples:
@@ -155,8 +179,10 @@ def _samples(branch: CCNet, cache: CachedFeatures, target: np.ndarray | None) ->
     values = cache.keypoint_oks() if target is None else target
     return _Samples(
         condensed,
-        torch.from_numpy(values.astype(np.float32)),
-        torch.from_numpy(np.array(cache.labelled)),
+        {
+            "target": torch.from_numpy(values.astype(np.float32)),
+            **{name: torch.from_numpy(np.array(getattr(cache, name))) for name in _TRUTH},
+        },
         cache.dataset.image_ids,
     )
 
@@ -175,19 +201,24 @@ def _split(samples: _Samples, config: BranchTraining) -> tuple[_Samples, _Sample
 
 def _loss(branch: CCNet, samples: _Samples, config: BranchTraining) -> Tensor:
     """Equation 22, with the instance's term where it is asked for."""
-    output = branch.decide(*samples.condensed)
+    output, truth = branch.decide(*samples.condensed), samples.truth
+    target, labelled = truth["target"], truth["labelled"]
     name = "mse" if config.loss == "ap" else config.loss
-    loss = CONFIDENCE_LOSSES[name](output.confidence, output.extra, samples.target, samples.labelled)
-    loss = loss + config.visibility_weight * visibility_loss(output.visibility_logit, samples.labelled)
+    loss = CONFIDENCE_LOSSES[name](output.confidence, output.extra, target, labelled)
+    visibility = known_cross_entropy(output.visibility_logit, labelled, truth["label_known"])
+    loss = loss + config.visibility_weight * visibility
+    if output.presence_logit is not None:
+        presence = known_cross_entropy(output.presence_logit, truth["present"], truth["presence_known"])
+        loss = loss + config.presence_weight * presence
     if config.instance_weight or config.loss == "ap":
         weight = output.visibility
         instance = (weight * output.confidence).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
-        count = samples.labelled.sum(dim=1).clamp_min(1)
-        truth = (samples.target * samples.labelled).sum(dim=1) / count
+        count = labelled.sum(dim=1).clamp_min(1)
+        accuracy = (target * labelled).sum(dim=1) / count
         if config.instance_weight:
-            loss = loss + config.instance_weight * (instance - truth).square().mean()
+            loss = loss + config.instance_weight * (instance - accuracy).square().mean()
         if config.loss == "ap":
-            loss = loss + 0.1 * average_precision_surrogate(instance, truth)
+            loss = loss + 0.1 * average_precision_surrogate(instance, accuracy)
     return loss
 
 

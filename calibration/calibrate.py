@@ -12,7 +12,8 @@ import numpy as np
 
 from calibration.aggregation import AGGREGATIONS
 from calibration.branch_training import train_branch
-from calibration.ccnet import calibrate_cache, save_ccnet
+from calibration.ccnet import calibrate_cache
+from calibration.ccnet_files import save_ccnet
 from calibration.coco_eval import Confidence
 from calibration.comparison import compare_confidences, comparison_lines, write_lines
 from calibration.experiments import BRANCH_TRAININGS, all_confidences

@@ -147,7 +147,7 @@ class FiguresOcclusion:
 
     def run(self) -> None:
         """Run the network on covered images, draw, write."""
-        from calibration.ccnet import load_ccnet
+        from calibration.ccnet_files import load_ccnet
         from calibration.occlusion import draw_growing_patch, growing_patch
         from pose2d.bundled import load_network
         from pose2d.datasets.coco import read_coco

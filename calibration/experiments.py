@@ -12,7 +12,8 @@ from jaxtyping import Float
 from calibration.accuracy import accuracy_of
 from calibration.aggregation import above_threshold
 from calibration.branch_training import BranchTraining, TrainedBranch, train_branch
-from calibration.ccnet import Head, calibrate_cache
+from calibration.branches import Head
+from calibration.ccnet import calibrate_cache
 from calibration.coco_eval import Confidence
 from calibration.comparison import detections_of, truth_of
 from calibration.features import CachedFeatures

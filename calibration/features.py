@@ -20,8 +20,10 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from calibration.theory import falloff_px, oks
+from calibration.views import Views
 from pose2d.crops import crop_scale
 from pose2d.datasets.coco import KeypointDataset
+from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
 from pose2d.inference import InferredBatch, Skipped, infer_batches
 from pose2d.networks.base import NetworkOutput, PoseNetwork
@@ -46,6 +48,7 @@ class CachedFeatures:
         scale: crop pixels per image pixel.
         feature: penultimate features as half floats, memory-mapped; a map or a vector a person.
         network_hash: of the network (`hash_network`).
+        views: of the persons, where they were not seen as they are; `dataset` is theirs.
     """
 
     dataset: KeypointDataset
@@ -55,6 +58,7 @@ class CachedFeatures:
     scale: Float[np.ndarray, " n"]
     feature: Shaped[np.ndarray, "n ..."]
     network_hash: str
+    views: Views | None = None
 
     def __len__(self) -> int:
         return len(self.feature)
@@ -63,6 +67,21 @@ class CachedFeatures:
     def labelled(self) -> Bool[np.ndarray, "n k"]:
         """v_k of the OKS."""
         return self.dataset.labelled
+
+    @property
+    def label_known(self) -> Bool[np.ndarray, "n k"]:
+        """Where `labelled` is what an annotator would have said."""
+        return np.ones_like(self.labelled) if self.views is None else self.views.label_known
+
+    @property
+    def present(self) -> Bool[np.ndarray, "n k"]:
+        """Which keypoints lie in the picture and the crop; tells only where `presence_known`."""
+        return self.labelled if self.views is None else self.views.present
+
+    @property
+    def presence_known(self) -> Bool[np.ndarray, "n k"]:
+        """Where `present` tells: an unlabelled keypoint may be hidden or out of the picture."""
+        return self.labelled if self.views is None else self.views.presence_known
 
     def keypoint_oks(self) -> Float[np.ndarray, "n k"]:
         """OKS of every predicted keypoint (equation 6); 0 where unlabelled, where it means nothing."""
@@ -94,6 +113,7 @@ class CachedFeatures:
             statistics=self.statistics[rows],
             scale=self.scale[rows],
             feature=feature,
+            views=None if self.views is None else self.views.select(rows),
         )
 
 
@@ -147,6 +167,7 @@ def cache_features(
     directory: str | Path,
     flip: bool = True,
     batch: int = 32,
+    views: Views | None = None,
 ) -> CachedFeatures:
     """Run a network over a data set once, or open what an earlier run kept.
 
@@ -158,12 +179,14 @@ def cache_features(
         directory: where caches lie, a subdirectory each.
         flip: average keypoints with those of the mirrored images (features are those of the images themselves).
         batch: persons a step.
+        views: how the persons are seen, where not as they are; `views.dataset` is cached then.
 
     Raises:
         InputError: there is no room on the disk, or an existing cache is damaged.
     """
     assert isinstance(network, nn.Module)
     network_hash = hash_network(network)
+    dataset = dataset if views is None else views.dataset
     key = {
         "network": network_hash,
         "annotations": sha256(dataset.annotation_file),
@@ -174,15 +197,23 @@ def cache_features(
     }
     if hasattr(network, "score"):  # of IPR and Poseur: which of its scores the family gives
         key["score"] = network.score
+    if views is not None:
+        key["view"] = views.digest
     name = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:16]
     folder = Path(directory) / f"features-{name}"
     if not (folder / "cache.json").is_file():
-        _fill(network, dataset, folder, key, flip, batch)
-    return _open(folder, dataset, network_hash)
+        _fill(network, dataset, views, folder, key, flip, batch)
+    return _open(folder, dataset, views, network_hash)
 
 
 def _fill(
-    network: PoseNetwork, dataset: KeypointDataset, folder: Path, key: dict[str, Any], flip: bool, batch: int
+    network: PoseNetwork,
+    dataset: KeypointDataset,
+    views: Views | None,
+    folder: Path,
+    key: dict[str, Any],
+    flip: bool,
+    batch: int,
 ) -> None:
     progress_file = folder / "progress.json"
     done = 0
@@ -194,7 +225,7 @@ def _fill(
         print(f"going on with {folder} at person {done} of {len(dataset)}", flush=True)
     skipped: list[Skipped] = []
     rest = np.arange(done, len(dataset))
-    for part in _batches(network, dataset.select(rest), flip, batch, skipped):
+    for part in _batches(network, dataset.select(rest), views and views.select(rest), flip, batch, skipped):
         values = _values(network, part)
         if not arrays:
             arrays = _allocate(folder, values, len(dataset))
@@ -217,9 +248,26 @@ def _fill(
 
 
 def _batches(
-    network: PoseNetwork, dataset: KeypointDataset, flip: bool, batch: int, skipped: list[Skipped]
+    network: PoseNetwork, dataset: KeypointDataset, views: Views | None, flip: bool, batch: int, skipped: list[Skipped]
 ) -> Iterator[InferredBatch]:
-    return infer_batches(network, dataset.image_paths, dataset.boxes_xywh, dataset.skeleton, flip, batch, skipped)
+    if views is None:
+        yield from infer_batches(
+            network, dataset.image_paths, dataset.boxes_xywh, dataset.skeleton, flip, batch, skipped
+        )
+        return
+    for rows in np.split(np.arange(len(dataset)), range(batch, len(dataset), batch)):
+        pictures, kept = [], []
+        for row in rows:
+            try:
+                pictures.append(views.picture(row, read_image(dataset.image_paths[row])))
+                kept.append(row)
+            except InputError as error:
+                skipped.append(Skipped(int(row), str(error)))
+        missed: list[Skipped] = []
+        boxes = dataset.boxes_xywh[kept]
+        for part in infer_batches(network, pictures, boxes, dataset.skeleton, flip, batch, missed):
+            yield replace(part, rows=np.array(kept)[part.rows])
+        skipped += [Skipped(int(kept[one.row]), one.reason) for one in missed]
 
 
 def _values(network: PoseNetwork, part: InferredBatch) -> dict[str, np.ndarray]:
@@ -259,7 +307,7 @@ def _allocate(folder: Path, values: dict[str, np.ndarray], count: int) -> dict[s
     return arrays
 
 
-def _open(folder: Path, dataset: KeypointDataset, network_hash: str) -> CachedFeatures:
+def _open(folder: Path, dataset: KeypointDataset, views: Views | None, network_hash: str) -> CachedFeatures:
     about = read_json(folder / "cache.json")
     try:
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in about["arrays"]}
@@ -272,6 +320,6 @@ def _open(folder: Path, dataset: KeypointDataset, network_hash: str) -> CachedFe
         raise InputError(f"the feature cache {folder} is damaged ({error}): delete that directory") from None
     poses = Poses2D(dataset.skeleton, small["xy_px"], small["raw_score"], small["boxes"], small.get("sigma_px"))
     whole = CachedFeatures(
-        dataset, poses, small["xy_fraction"], small["statistics"], small["scale"], feature, network_hash
+        dataset, poses, small["xy_fraction"], small["statistics"], small["scale"], feature, network_hash, views
     )
     return whole if len(kept) == len(dataset) else whole.select(kept)

@@ -103,9 +103,12 @@ def average_precision_surrogate(
     return torch.stack(losses).mean() if losses else score.sum() * 0.0
 
 
-def visibility_loss(logit: Float[Tensor, "b k"], labelled: Bool[Tensor, "b k"]) -> Float[Tensor, ""]:
-    """L_vis = BCE(v^_k, v_k) over all keypoints (equation 21)."""
-    return functional.binary_cross_entropy_with_logits(logit, labelled.to(logit.dtype))
+def known_cross_entropy(
+    logit: Float[Tensor, "b k"], truth: Bool[Tensor, "b k"], known: Bool[Tensor, "b k"]
+) -> Float[Tensor, ""]:
+    """L_vis = BCE(v^_k, v_k) (equation 21) over the keypoints of which it is known; presence has the same loss."""
+    loss = functional.binary_cross_entropy_with_logits(logit, truth.to(logit.dtype), reduction="none")
+    return _mean(loss, known)
 
 
 KeypointLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

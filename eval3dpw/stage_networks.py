@@ -10,7 +10,8 @@ from torch import nn
 
 import calibration
 from calibration.calibrate import target_cells
-from calibration.ccnet import CCNet, calibrate_batch, check_fits, load_ccnet
+from calibration.ccnet import CCNet, calibrate_batch, check_fits
+from calibration.ccnet_files import load_ccnet
 from calibration.features import hash_network
 from calibration.rescoring import rescore, sigma_px_from_maximum
 from eval3dpw.pipeline import Calibrator

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import calibration
-from calibration.ccnet import check_fits, load_ccnet
+from calibration.ccnet import check_fits
+from calibration.ccnet_files import load_ccnet
 from calibration.features import hash_network
 from pose2d.bundled import bundled_checkpoint, checkpoint_metadata, load_network
 from pose2d.errors import InputError

@@ -6,8 +6,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from calibration.calibrate import ablate, calibrate, target_cells
-from calibration.ccnet import load_ccnet
 from calibration.ccnet_commands import Ablate, Calibrate
+from calibration.ccnet_files import load_ccnet
 from calibration.coco_eval import Confidence
 from calibration.comparison import compare_confidences, detections_of, roc_auc, truth_of
 from calibration.experiments import BRANCH_TRAININGS, all_confidences, temperature_scaled

@@ -9,19 +9,17 @@ import torch
 from pycocotools.cocoeval import COCOeval
 
 from calibration.branch_training import BranchTraining, train_branch
+from calibration.branches import HEADS, features_at
 from calibration.ccnet import (
-    HEADS,
     BranchSpec,
     CalibratedPoses2D,
     CCNet,
     calibrate_batch,
     calibrate_cache,
     check_fits,
-    features_at,
     inputs_of_cache,
-    load_ccnet,
-    save_ccnet,
 )
+from calibration.ccnet_files import load_ccnet, save_ccnet
 from calibration.features import CachedFeatures, cache_features, hash_network, peak_statistics
 from pose2d.datasets.coco import read_coco
 from pose2d.errors import InputError

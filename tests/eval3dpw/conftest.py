@@ -60,7 +60,8 @@ def random_networks(tmp_path_factory) -> dict[str, Path]:
     import torch
     from safetensors.torch import save_file
 
-    from calibration.ccnet import BranchSpec, CCNet, save_ccnet
+    from calibration.ccnet import BranchSpec, CCNet
+    from calibration.ccnet_files import save_ccnet
     from calibration.features import hash_network
     from fitting.regressor import Regressor, RegressorConfig, save_regressor
     from pose2d.networks.catalogue import build_network
