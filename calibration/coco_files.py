@@ -18,9 +18,8 @@ from jaxtyping import Bool, Float, Int
 
 from calibration.coco_json import Source, decode, source_name
 from pose2d.errors import InputError
-from pose2d.skeletons import COCO17, WHOLEBODY133, Skeleton
+from pose2d.skeletons import COCO17, WHOLEBODY133, WHOLEBODY_FIELDS, Skeleton
 
-WHOLEBODY_FIELDS = ("keypoints", "foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
 BOX_AREA_FRACTION = 0.53
 """Area of a person over that of its box where no mask is known (xtcocotools, `use_area=False`)."""
 
@@ -193,7 +192,7 @@ def read_truth(source: Source, skeleton: Skeleton = COCO17, use_area: bool = Tru
     if not known.all():  # pycocotools, too, judges the listed images alone
         indices, ids, image = [i for i, k in zip(indices, known) if k], ids[known], image[known]
     persons = [content.annotations[i] for i in indices]
-    fields = WHOLEBODY_FIELDS if skeleton is WHOLEBODY133 else ("keypoints",)
+    fields = tuple(WHOLEBODY_FIELDS.values()) if skeleton is WHOLEBODY133 else ("keypoints",)
     keypoints = _keypoints(persons, fields, skeleton, indices, f"{name}: annotation")
     boxes = _boxes([p.bbox for p in persons], indices, f"{name}: annotation", required=True)
     area = boxes[:, 2] * boxes[:, 3] * BOX_AREA_FRACTION
@@ -245,7 +244,7 @@ def read_detections(source: Source, truth: KeypointTruth | None) -> KeypointDete
             f"{name}: entry {entry}, field image_id: {truth.name} has no image {image_id[entry]}; "
             "are the two files of the same set?"
         )
-    fields = WHOLEBODY_FIELDS if wholebody else ("keypoints",)
+    fields = tuple(WHOLEBODY_FIELDS.values()) if wholebody else ("keypoints",)
     keypoints = _keypoints(results, fields, skeleton, range(len(results)), f"{name}: entry")
     if results[0].bbox:  # pycocotools' loadRes: the first entry decides whose box gives the area
         boxes = _boxes([r.bbox for r in results], range(len(results)), f"{name}: entry", required=True)

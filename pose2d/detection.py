@@ -20,18 +20,10 @@ from pose2d.networks.base import PoseNetwork
 from pose2d.oks_nms import INSTANCE_SCORES, oks_nms
 from pose2d.person_boxes import PersonBoxes
 from pose2d.poses import Poses2D
-from pose2d.skeletons import Skeleton
+from pose2d.skeletons import WHOLEBODY_FIELDS, Skeleton
 from pose2d.storage import read_json, write_json
 
 _PART_BATCHES = 16
-_FIELDS = {
-    "body": "keypoints",
-    "foot": "foot_kpts",
-    "face": "face_kpts",
-    "lefthand": "lefthand_kpts",
-    "righthand": "righthand_kpts",
-}
-"""COCO-WholeBody's result fields by part; other skeletons have the one field ``keypoints``."""
 
 
 @dataclass(frozen=True)
@@ -279,12 +271,12 @@ def _entries(
     rule = INSTANCE_SCORES[_score_rule(network, options)]
     scores = rule(triples[:, :, 2], persons.box_scores[rows], persons.detected)
     whole = [("body", slice(0, len(skeleton)))]
-    parts = [(name, part) for name, part in skeleton.parts if name in _FIELDS] or whole
+    parts = [(name, part) for name, part in skeleton.parts if name in WHOLEBODY_FIELDS] or whole
     entries = []
     for place, row in enumerate(rows):
         entry: dict[str, Any] = {"image_id": int(persons.image_ids[row]), "category_id": 1}
         for name, part in parts:
-            entry[_FIELDS[name]] = [round(float(value), 4) for value in triples[place, part].reshape(-1)]
+            entry[WHOLEBODY_FIELDS[name]] = [round(float(value), 4) for value in triples[place, part].reshape(-1)]
         entry["score"] = float(scores[place])
         entry["bbox"] = [float(side) for side in persons.boxes_xywh[row]]
         if persons.annotation_ids[row] >= 0:

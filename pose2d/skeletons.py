@@ -127,7 +127,13 @@ MPII16 = Skeleton(
         *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
     ),
     (*_LIMBS, ("thorax", "upper_neck"), ("upper_neck", "head_top"), ("pelvis", "thorax")),
+    (
+        *(0.089, 0.083, 0.107, 0.107, 0.083, 0.089, 0.026, 0.026, 0.026, 0.026),
+        *(0.062, 0.072, 0.179, 0.179, 0.072, 0.062),
+    ),
 )
+"""MPII keypoints. MPII publishes no sigmas and the paper names none; these are mmpose's "adapted from COCO"
+(`configs/_base_/datasets/mpii.py`): strict on pelvis, thorax, neck and head, lenient on shoulders."""
 
 _OPENPOSE_BODY = (
     *("nose", "neck"),
@@ -231,6 +237,15 @@ WHOLEBODY133 = Skeleton(
     ),
 )
 """COCO-WholeBody; sigmas from mmpose's `configs/_base_/datasets/coco_wholebody.py`."""
+
+WHOLEBODY_FIELDS = {
+    "body": "keypoints",
+    "foot": "foot_kpts",
+    "face": "face_kpts",
+    "lefthand": "lefthand_kpts",
+    "righthand": "righthand_kpts",
+}
+"""Fields of COCO-WholeBody's annotations and results by part, in the order of the 133 keypoints (data_format.md)."""
 
 SKELETONS = {
     skeleton.name: skeleton

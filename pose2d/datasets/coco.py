@@ -31,6 +31,8 @@ class KeypointDataset:
         areas: annotated body area in image px^2 (the OKS scale squared).
         xy_px: keypoints in image pixels; (0, 0) where unlabelled.
         visible: COCO's v: 0 unlabelled, 1 labelled but hidden, 2 seen.
+        head_sizes_px: head segment lengths that PCKh measures errors in, NaN where unknown; None where the data set
+            has none (MPII alone has).
     """
 
     skeleton: Skeleton
@@ -42,6 +44,7 @@ class KeypointDataset:
     areas: Float[np.ndarray, " n"]
     xy_px: Float[np.ndarray, "n k 2"]
     visible: Int[np.ndarray, "n k"]
+    head_sizes_px: Float[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -56,6 +59,7 @@ class KeypointDataset:
         return replace(
             self,
             image_paths=tuple(self.image_paths[int(row)] for row in rows),
+            head_sizes_px=None if self.head_sizes_px is None else self.head_sizes_px[rows],
             **{
                 name: getattr(self, name)[rows]
                 for name in ("image_ids", "annotation_ids", "boxes_xywh", "areas", "xy_px", "visible")
@@ -99,7 +103,7 @@ def read_coco(
     split: str,
     skeleton: Skeleton = COCO17,
     keypoint_fields: Sequence[str] = ("keypoints",),
-    stem: str = "person_keypoints",
+    stem: str | Path = "person_keypoints",
 ) -> KeypointDataset:
     """Read the persons that the GT-box protocol keeps: no crowd, a box with an area, at least one labelled keypoint.
 
@@ -108,12 +112,12 @@ def read_coco(
         split: name of the split (`val2017`, `train`, ...).
         skeleton: keypoints that the files hold.
         keypoint_fields: annotation fields that make up the keypoints, in order (several for COCO-WholeBody).
-        stem: of the annotation file's name, before `_<split>.json`.
+        stem: of the annotation file's name, before `_<split>.json`; or the path of the file itself.
 
     Raises:
         InputError: a file, image or field is missing or has the wrong shape, or no person is left.
     """
-    path = annotation_file(root, split, stem)
+    path = stem if isinstance(stem, Path) else annotation_file(root, split, stem)
     folder = image_directory(root, split)
     content = read_json(path)
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
@@ -197,7 +201,8 @@ def _person(path: Path, entry: Any, images: dict[int, _Image], num_keypoints: in
             f"{3 * num_keypoints} finite ones ({num_keypoints} times x, y, v) are needed"
         )
     keypoints = keypoints.reshape(-1, 3)
-    visible = keypoints[:, 2].astype(np.int64)
+    # COCO-WholeBody knows fractions: every v above 0 is a label.
+    visible = np.ceil(keypoints[:, 2]).astype(np.int64)
     xy = np.where(visible[:, None] > 0, keypoints[:, :2], 0.0)
     image = images[image_id]
     return _Person(image.path, image_id, label, clip_boxes(box[None], image.size_wh)[0], area, xy, visible)

@@ -12,6 +12,8 @@ from pose2d.storage import read_json, require_directory
 
 SCALE_PX = 200.0
 """MPII's scale is the person's height over 200 px."""
+HEAD_SHARE = 0.6
+"""Head segment length over the head box's diagonal (the SC_BIAS of the official evaluation)."""
 _SHIFT = 15.0
 """By how many scales the official readers move the centre down, not to cut legs off."""
 
@@ -22,6 +24,10 @@ def read_mpii(root: str | Path, split: str) -> KeypointDataset:
     Centres are moved down by 15 scales, positions count from 0 (the files count from 1), and boxes are the squares
     around the centres; `box_to_crop` with its padding of 1.25 then cuts the official crop. The area of OKS is that of
     the tight box around the labelled joints, since MPII annotates none.
+
+    Head sizes come from the head boxes in `annot/gt_<split>.mat` (`headboxes_src`, 2 x 2 x entries: the official
+    evaluation's file). Without that file a person's head size is the distance of its labelled upper_neck and head_top,
+    which is what 0.6 of the box's diagonal stands for, and NaN where either is unlabelled.
 
     Args:
         root: folder of `annot/` and `images/`.
@@ -58,6 +64,7 @@ def read_mpii(root: str | Path, split: str) -> KeypointDataset:
         areas=_tight_areas(xy, visible),
         xy_px=np.where(visible[..., None], xy, 0.0),
         visible=np.where(visible, 2, 0),
+        head_sizes_px=_head_sizes(root / "annot" / f"gt_{split}.mat", rows, len(content), xy, visible),
     )
 
 
@@ -80,6 +87,26 @@ def _person(path: Path, row: int, entry: Any) -> tuple[np.ndarray, float, np.nda
     if center[0] >= 0:
         center = center + (0.0, _SHIFT * scale) - 1.0
     return center, scale, joints - 1.0, labelled
+
+
+def _head_sizes(path: Path, rows: list[int], entries: int, xy: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    if not path.is_file():
+        neck, top = MPII16.indices(("upper_neck", "head_top"))
+        both = visible[:, neck] & visible[:, top]
+        return np.where(both, np.linalg.norm(xy[:, top] - xy[:, neck], axis=-1), np.nan)
+    from scipy.io import loadmat
+
+    try:
+        corners = np.asarray(loadmat(path)["headboxes_src"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError, OSError, NotImplementedError) as error:
+        raise InputError(f"{path}: no head boxes can be read ({error}); it needs headboxes_src") from None
+    if corners.shape != (2, 2, entries):
+        raise InputError(
+            f"{path}: headboxes_src has shape {corners.shape}; (2, 2, {entries}) is needed, two corners for each entry "
+            "of the JSON file beside it"
+        )
+    sizes = HEAD_SHARE * np.linalg.norm(corners[1] - corners[0], axis=0)[rows]
+    return np.where(sizes > 0, sizes, np.nan)
 
 
 def _tight_areas(xy: np.ndarray, visible: np.ndarray) -> np.ndarray:

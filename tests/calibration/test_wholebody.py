@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from calibration import evaluate_keypoints
-from calibration.coco_files import WHOLEBODY_FIELDS
 from calibration.matching import KeypointStats
-from pose2d.skeletons import WHOLEBODY133
+from pose2d.skeletons import WHOLEBODY133, WHOLEBODY_FIELDS
 
 PARTS = {
     "body": ("keypoints",),
@@ -20,7 +19,7 @@ PARTS = {
     "face": ("face_kpts",),
     "lefthand": ("lefthand_kpts",),
     "righthand": ("righthand_kpts",),
-    "wholebody": WHOLEBODY_FIELDS,
+    "wholebody": tuple(WHOLEBODY_FIELDS.values()),
 }
 
 

@@ -18,7 +18,7 @@ from fitting.weightings import (
     precision_from_confidence,
 )
 from pose2d.errors import InputError
-from pose2d.skeletons import COCO17, MPII16
+from pose2d.skeletons import COCO17, LSP14
 
 
 def evidence(seed: int = 0, persons: int = 6) -> KeypointEvidence:
@@ -117,7 +117,7 @@ def test_what_is_missing_is_named() -> None:
         keypoint_weights("ccnet", bare)
     with pytest.raises(InputError, match="unknown weighting 'best'; known are uniform, raw"):
         keypoint_weights("best", bare)
-    with pytest.raises(InputError, match="no OKS sigmas are published for skeleton mpii16"):
-        oks_falloff(MPII16, np.ones((1, 4)), np.ones(1))
+    with pytest.raises(InputError, match="no OKS sigmas are published for skeleton lsp14"):
+        oks_falloff(LSP14, np.ones((1, 4)), np.ones(1))
     with pytest.raises(InputError, match="has no mean"):
         mean_weight("raw", KeypointEvidence(raw_score=np.zeros((2, 17))), WeightingConfig())
