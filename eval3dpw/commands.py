@@ -12,6 +12,7 @@ from fitting.weightings import WeightingConfig
 
 ProtocolName = Literal["spin", "pymaf", "vibe", "camerahmr", "wham", "official"]
 WeightingName = Literal["uniform", "raw", "rescored", "ccnet", "precision", "oracle"]
+MethodName = Literal["params", "network", "smplify"]
 Split = Literal["train", "validation", "test"]
 
 ALL_WEIGHTINGS: tuple[WeightingName, ...] = ("uniform", "raw", "rescored", "ccnet", "precision", "oracle")
@@ -49,8 +50,13 @@ class FitOptions:
     """Average the 2D keypoints with those of the mirrored image."""
     rule: Annotated[WeightingConfig, tyro.conf.arg(name="")] = field(default_factory=WeightingConfig)
     """How confidences become weights."""
+    method: MethodName = "params"
+    """What moves: each person's parameters, the regressor's weights, or the parameters by SPIN's SMPLify (slow)."""
+    temporal: bool = False
+    """Fit the frames of a track together: one shape, even movement. Only with --method params."""
     constants: tuple[str, ...] = ()
-    """Constants of the refinement to change, as name=value (fitting.refinement.RefinementConfig lists them)."""
+    """Constants of the method to change, as name=value (fitting.refinement.RefinementConfig lists them), or
+    finetune.name, smplify.name, temporal.name=value."""
     report: bool = False
     """Also write report.html, one page to look at; `report` writes it later."""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import torch
 
 from eval3dpw.commands import Evaluate, FitOptions
 from eval3dpw.comparison import RAW, Comparison
+from eval3dpw.constants import method_config, used_constants
 from eval3dpw.fit_files import FITS_FOLDER, GivenPredictions, fitted_weightings
 from eval3dpw.pipeline import Stages
 from eval3dpw.protocols import Protocol, find_protocol
@@ -31,7 +30,6 @@ from eval3dpw.runs import (
 from eval3dpw.sequences import find_sequences
 from eval3dpw.stage_networks import load_2d_stage
 from fitting.body import REGRESSOR_FILE, load_body
-from fitting.refinement import RefinementConfig
 from fitting.regressor import PACKAGED_REGRESSOR, load_regressor
 from pose2d.errors import InputError
 
@@ -65,7 +63,7 @@ def run_fits(options: FitOptions, weightings: Sequence[str]) -> dict[str, Any]:
         )
         record = {
             "command": type(options).__name__.lower(),
-            "configuration": configuration(options) | {"refinement": configuration(stages.refinement)},
+            "configuration": configuration(options) | used_constants(stages.method, stages.fitting),
             "versions": versions(),
             "inputs": input_hashes([*log.used, *inputs]),
             "seconds": {stage: round(seconds, 2) for stage, seconds in stages.seconds.items()},
@@ -127,7 +125,8 @@ def load_stages(options: FitOptions, weightings: Sequence[str], protocol: Protoc
         pose_network=network,
         initial=initial,
         calibrators=calibrators,
-        refinement=refinement_config(options.constants),
+        method=options.method,
+        fitting=method_config(options.constants, options.temporal),
         weighting=options.rule,
         flip=options.flip,
     )
@@ -157,48 +156,13 @@ def check_bodies(body_dir: Path | None, protocol: Protocol) -> list[Path]:
     return files
 
 
-def refinement_config(constants: Iterable[str]) -> RefinementConfig:
-    """The refinement's constants with some of them changed.
-
-    Args:
-        constants: name=value, values as Python writes them.
-
-    Raises:
-        InputError: no such constant, or a value of another type.
-    """
-    config = RefinementConfig()
-    known = {field.name: getattr(config, field.name) for field in fields(config)}
-    changed: dict[str, Any] = {}
-    for text in constants:
-        name, equals, value = text.partition("=")
-        if not equals or name not in known:
-            raise InputError(f"--constants {text!r}: expected name=value with a name of {', '.join(known)}")
-        changed[name] = _value_like(name, value, known[name])
-    return replace(config, **changed)
-
-
-def _value_like(name: str, text: str, example: Any) -> Any:
-    if isinstance(example, str):
-        return text
-    try:
-        value = ast.literal_eval(text)
-        if isinstance(example, tuple):
-            value = tuple(float(part) for part in value)
-            if len(value) == len(example):
-                return value
-        elif isinstance(example, bool) or isinstance(value, bool):
-            if type(value) is type(example):
-                return value
-        elif isinstance(value, (int, float)) and float(value) == type(example)(value):
-            return type(example)(value)
-    except (ValueError, SyntaxError, TypeError):
-        pass
-    raise InputError(f"--constants {name}={text}: expected a value like {example!r}")
-
-
 def _check(options: FitOptions, weightings: Sequence[str]) -> None:
     if options.limit is not None and options.limit < 1:
         raise InputError(f"--limit is {options.limit}: it must be at least 1")
+    if options.method == "network" and options.initial is not None:
+        raise InputError("--method network moves the regressor's weights, so it cannot start from --initial: drop one")
+    if options.temporal and options.method != "params":
+        raise InputError(f"--temporal belongs to --method params: {options.method} fits frames one by one")
     if not weightings:
         raise InputError(f"--weightings is empty: name at least one, for example {RAW}")
     if len(set(weightings)) < len(weightings):

@@ -1,18 +1,21 @@
 """From a sequence on disk to fitted bodies: boxes, 2D keypoints, confidences, initial prediction, refinement.
 
-The 2D stage and the initial prediction run once for a sequence, whatever the number of weightings.
+The 2D stage and the initial prediction run once for a sequence, whatever the number of weightings, and every image is
+opened once for both.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from eval3dpw.comparison import INITIAL
@@ -21,16 +24,18 @@ from eval3dpw.oracle import oracle_confidence
 from eval3dpw.protocols import Protocol
 from eval3dpw.sequences import Track, person_boxes, read_sequence, track_boxes
 from fitting.body import Body
-from fitting.reduced_body import reduce_body
-from fitting.refinement import BodyFits, RefinementConfig, refine
-from fitting.regressor import Regressor, crop_person, crop_squares, place_in_camera, predict
+from fitting.finetune import Crops
+from fitting.methods import FitInputs, MethodConfig, fit_bodies
+from fitting.refinement import BodyFits
+from fitting.regressor import Regressor, RegressorOutput, crop_person, crop_squares, place_in_camera, predict
 from fitting.weightings import KeypointEvidence, WeightingConfig, keypoint_weights, oks_falloff
-from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
-from pose2d.inference import InferredBatch, Skipped, infer_batches
+from pose2d.inference import InferredBatch, Skipped, crop_batches, infer_crops
 from pose2d.networks.base import PoseNetwork
 from pose2d.poses import Poses2D
 from pose2d.skeletons import COCO17, Skeleton
+
+_Item = TypeVar("_Item")
 
 Calibrator = Callable[[InferredBatch], Mapping[str, Float[np.ndarray, "b k"]]]
 """What a calibration says of the keypoints of a batch, by the field of `KeypointEvidence` that it fills."""
@@ -48,12 +53,14 @@ class Stages:
     pose_network: PoseNetwork
     initial: Regressor | GivenPredictions
     calibrators: tuple[Calibrator, ...] = ()
-    refinement: RefinementConfig = field(default_factory=RefinementConfig)
+    method: str = "params"
+    """Of `fitting.methods`."""
+    fitting: MethodConfig = field(default_factory=MethodConfig)
     weighting: WeightingConfig = field(default_factory=WeightingConfig)
     flip: bool = True
     skeleton: Skeleton = COCO17
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Wall time by stage, filled as the run goes on."""
+    """Wall time by stage, filled as the run goes on. Images are opened ahead: `decode` is the time waited for them."""
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -63,6 +70,17 @@ class Stages:
             yield
         finally:
             self.seconds[stage] += time.perf_counter() - start
+
+    def timed_each(self, stage: str, items: Iterable[_Item]) -> Iterator[_Item]:
+        """The items, with the time that each takes to come added to a stage."""
+        iterator = iter(items)
+        while True:
+            try:
+                with self.timed(stage):
+                    item = next(iterator)
+            except StopIteration:
+                return
+            yield item
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,8 @@ class Observations:
     poses: Poses2D
     evidence: KeypointEvidence
     initial: BodyFits
+    crops: Crops | None = None
+    """What the regressor saw; kept only for method `network`."""
 
 
 def fittable(track: Track, protocol: Protocol, limit: int | None = None) -> Track:
@@ -109,69 +129,108 @@ def observe(tracks: Sequence[Track], stages: Stages, oracle: bool) -> list[Obser
     Raises:
         InputError: a box or an image cannot be used.
     """
-    boxes = [track_boxes(track, JOINT_BOX_SCALE) for track in tracks]
-    with stages.timed("2d keypoints and confidences"):
-        found = _keypoints(tracks, boxes, stages)
     observations = []
-    for track, box, (poses, evidence) in zip(tracks, boxes, found, strict=True):
-        size_px = box[:, 2:].max(axis=1)
-        evidence = replace(evidence, falloff=oks_falloff(stages.skeleton, box, size_px))
+    for track, seen in zip(tracks, _look(tracks, stages), strict=True):
+        size_px = seen.poses.boxes_xywh[:, 2:].max(axis=1)
+        evidence = replace(seen.evidence, falloff=oks_falloff(stages.skeleton, seen.poses.boxes_xywh, size_px))
         if oracle:
             with stages.timed("oracle"):
-                true_oks = oracle_confidence(track, poses.xy_px, stages.skeleton, stages.find_body(track.gender))
+                true_oks = oracle_confidence(track, seen.poses.xy_px, stages.skeleton, stages.find_body(track.gender))
                 evidence = replace(evidence, oracle=true_oks)
-        with stages.timed("initial prediction"):
-            initial = initial_bodies(track, stages.initial)
-        observations.append(Observations(track, poses, evidence, initial))
+        observations.append(replace(seen, evidence=evidence))
     return observations
 
 
-def _keypoints(
-    tracks: Sequence[Track], boxes: Sequence[np.ndarray], stages: Stages
-) -> list[tuple[Poses2D, KeypointEvidence]]:
-    """2D keypoints of every track with what the network and the calibrations say of them."""
+def _look(tracks: Sequence[Track], stages: Stages) -> list[Observations]:
+    """2D keypoints with what the network and the calibrations say of them, and initial bodies, of every track."""
     owner = np.concatenate([np.full(len(track), number) for number, track in enumerate(tracks)])
     images = [path for track in tracks for path in track.image_paths]
-    box = np.concatenate(boxes)
+    boxes = np.concatenate([track_boxes(track, JOINT_BOX_SCALE) for track in tracks])
+    # In the order of frames, so that an image shared by two actors is opened once.
     order = np.argsort(np.concatenate([track.frame_ids for track in tracks]), kind="stable")
+    squares = _Squares.of(tracks, order, stages) if isinstance(stages.initial, Regressor) else None
     skipped: list[Skipped] = []
-    batches = infer_batches(
-        stages.pose_network, [images[i] for i in order], box[order], stages.skeleton, stages.flip, skipped=skipped
-    )
     gathered: dict[str, list[np.ndarray]] = defaultdict(list)
-    for batch in batches:
+    crops = crop_batches(
+        stages.pose_network,
+        [images[i] for i in order],
+        boxes[order],
+        stages.skeleton,
+        skipped=skipped,
+        second_view=None if squares is None else squares.cut,
+    )
+    for cut in stages.timed_each("decode", crops):
+        if skipped:
+            break
+        with stages.timed("detect"):
+            batch = infer_crops(stages.pose_network, cut, stages.skeleton, stages.flip)
         gathered["rows"].append(order[batch.rows])
         gathered["xy_px"].append(batch.poses.xy_px)
         gathered["raw_score"].append(batch.poses.raw_score)
-        for calibrator in stages.calibrators:
-            for name, values in calibrator(batch).items():
-                gathered[name].append(values)
+        with stages.timed("calibrate"):
+            for calibrator in stages.calibrators:
+                for name, values in calibrator(batch).items():
+                    gathered[name].append(values)
+        if squares is not None and cut.second is not None:
+            with stages.timed("initial"):
+                squares.predict(cut.second, gathered)
     if skipped:
         row = order[skipped[0].row]
         raise InputError(f"{tracks[owner[row]].path}: no 2D keypoints in {images[row]}: {skipped[0].reason}")
     whole = {name: np.concatenate(parts) for name, parts in gathered.items()}
     back = np.argsort(whole.pop("rows"))
     whole = {name: values[back] for name, values in whole.items()}
-    found = []
-    for number in range(len(tracks)):
+    seen = []
+    for number, track in enumerate(tracks):
         mine = {name: values[owner == number] for name, values in whole.items()}
-        xy_px = mine.pop("xy_px")
-        poses = Poses2D(stages.skeleton, xy_px, mine["raw_score"], box[owner == number])
-        found.append((poses, KeypointEvidence(**mine)))
-    return found
+        with stages.timed("initial"):
+            initial, kept = _initial_bodies(track, stages.initial, mine)
+        poses = Poses2D(stages.skeleton, mine.pop("xy_px"), mine["raw_score"], boxes[owner == number])
+        seen.append(Observations(track, poses, KeypointEvidence(**mine), initial, kept))
+    return seen
 
 
-def initial_bodies(track: Track, source: Regressor | GivenPredictions) -> BodyFits:
-    """Initial bodies in the camera's frame, by the network on square crops or as given."""
+_PREDICTED = ("rotations", "betas", "camera")
+_CROPS = "crops"
+
+
+@dataclass(frozen=True)
+class _Squares:
+    """The regressor's square crops of the persons of a sequence, in the order in which images are opened."""
+
+    regressor: Regressor
+    centers_px: Float[np.ndarray, "n 2"]
+    sides_px: Float[np.ndarray, " n"]
+    keep: bool
+
+    @classmethod
+    def of(cls, tracks: Sequence[Track], order: np.ndarray, stages: Stages) -> _Squares:
+        assert isinstance(stages.initial, Regressor)
+        centers_px, sides_px = crop_squares(np.concatenate([track_boxes(track, scale=1.0) for track in tracks]))
+        return cls(stages.initial, centers_px[order], sides_px[order], stages.method == "network")
+
+    def cut(self, image: np.ndarray, row: int) -> np.ndarray:
+        return crop_person(image, self.centers_px[row], self.sides_px[row], self.regressor.config.input_size)
+
+    def predict(self, crops: np.ndarray, gathered: dict[str, list[np.ndarray]]) -> None:
+        output = predict(self.regressor, crops)
+        for name in _PREDICTED:
+            gathered[name].append(getattr(output, name).numpy())
+        if self.keep:
+            gathered[_CROPS].append(crops)
+
+
+def _initial_bodies(
+    track: Track, source: Regressor | GivenPredictions, found: dict[str, np.ndarray]
+) -> tuple[BodyFits, Crops | None]:
+    """Initial bodies in the camera's frame, as the network predicted them (taken out of `found`) or as given."""
     if isinstance(source, GivenPredictions):
-        return source.of(track)
+        return source.of(track), None
+    output = RegressorOutput(*(torch.from_numpy(found.pop(name)) for name in _PREDICTED))
     centers_px, sides_px = crop_squares(track_boxes(track, scale=1.0))
-    size = source.config.input_size
-    crops = np.stack(
-        [crop_person(read_image(p), c, s, size) for p, c, s in zip(track.image_paths, centers_px, sides_px)]
-    )
-    output = predict(source, crops)
-    return place_in_camera(output, centers_px, sides_px, camera_of_each(track), source.config.orientation)
+    initial = place_in_camera(output, centers_px, sides_px, camera_of_each(track), source.config.orientation)
+    images = found.pop(_CROPS, None)
+    return initial, None if images is None else Crops(images, centers_px, sides_px)
 
 
 def camera_of_each(track: Track) -> Float[np.ndarray, "n 3 3"]:
@@ -180,19 +239,26 @@ def camera_of_each(track: Track) -> Float[np.ndarray, "n 3 3"]:
 
 
 def refine_track(seen: Observations, weighting: str, stages: Stages) -> TrackFits:
-    """Refine the bodies of a track under one weighting."""
-    with stages.timed("refinement"):
+    """Refine the bodies of a track under one weighting, by the run's method.
+
+    Raises:
+        InputError: the method lacks what it needs (`fitting.methods.fit_bodies`).
+    """
+    with stages.timed("fit"):
         weights = keypoint_weights(weighting, seen.evidence, stages.weighting)
-        fits = refine(
-            reduce_body(stages.find_body("neutral"), stages.skeleton),
+        inputs = FitInputs(
+            stages.find_body("neutral"),
             stages.skeleton,
             seen.poses.xy_px,
             weights,
             camera_of_each(seen.track),
             seen.initial,
             seen.poses.boxes_xywh[:, 2:].max(axis=1),
-            stages.refinement,
+            stages.initial if isinstance(stages.initial, Regressor) else None,
+            seen.crops,
+            seen.track.frame_ids,
         )
+        fits = fit_bodies(stages.method, inputs, stages.fitting)
     return TrackFits(seen.track.name, weighting, seen.track.frame_ids, fits, weights)
 
 

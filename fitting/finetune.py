@@ -62,6 +62,7 @@ def finetune(
     xy_px: Float[np.ndarray, "n k 2"],
     weights: Float[np.ndarray, "n k"],
     intrinsics: Float[np.ndarray, "n 3 3"],
+    initial: BodyFits,
     size_px: Float[np.ndarray, "n"],
     config: RefinementConfig,
     training: FinetuneConfig = FinetuneConfig(),
@@ -72,32 +73,37 @@ def finetune(
     Persons that cannot be fitted (`fitting.stages.refusals`) are left out and keep their first prediction. Batch norm
     keeps its statistics and dropout is off, so that at learning rate 0 nothing changes.
 
+    Args:
+        initial: what the regressor says of the crops, in the cameras' frames (`fitting.regressor.place_in_camera`).
+
     Returns:
-        The new predictions; `Reason.ITERATION_LIMIT` for all that took part.
+        The new predictions; `Reason.ITERATION_LIMIT` for all that took part and came to a believable body.
     """
-    first = place_in_camera(
-        predict(regressor, crops.images), crops.centers_px, crops.sides_px, intrinsics, regressor.config.orientation
-    )
     reduced = body if isinstance(body, ReducedBody) else reduce_body(body, skeleton)
     # No translation stage: the prior is the network's own prediction.
-    prepared = prepare(reduced, xy_px, weights, intrinsics, first, size_px, replace(config, first_stage_above=np.inf))
+    prepared = prepare(reduced, xy_px, weights, intrinsics, initial, size_px, replace(config, first_stage_above=np.inf))
     network = copy.deepcopy(regressor).eval().requires_grad_()
-    tuned = _Tuned(network, crops, intrinsics, prepared, first)
+    problem = prepared.problem.to(torch.float32, network.init_cam.device)
+    tuned = _Tuned(network, crops, intrinsics, problem, prepared.frames.numpy())
     before = tuned.objectives(training.batch_size)
     optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
     order = torch.Generator().manual_seed(training.seed)
     count = len(prepared.frames)
-    for _ in range(training.epochs):
+    for _ in range(training.epochs if count else 0):
         for rows in torch.randperm(count, generator=order).split(training.batch_size):
             optimiser.zero_grad()
             objective = tuned.objective(rows)
-            (objective.sum() / max(len(objective), 1)).backward()
-            optimiser.step()
+            placed = torch.isfinite(objective.detach())  # who is behind the camera says nothing of the way back
+            if not placed.any():
+                continue
+            objective[placed].mean().backward()
+            if all(p.grad is None or bool(torch.isfinite(p.grad).all()) for p in network.parameters()):
+                optimiser.step()
     after = tuned.objectives(training.batch_size)
     second = place_in_camera(
         predict(network, crops.images), crops.centers_px, crops.sides_px, intrinsics, regressor.config.orientation
     )
-    return _merge(first, second, prepared, before, after, training.epochs)
+    return _merge(initial, second, prepared, before, after, training.epochs, config.max_beta)
 
 
 @dataclass(frozen=True)
@@ -107,30 +113,29 @@ class _Tuned:
     network: Regressor
     crops: Crops
     intrinsics: np.ndarray
-    prepared: Prepared
-    first: BodyFits
+    problem: Problem
+    frames: np.ndarray
+    """Of the problem's rows."""
 
     def objective(self, rows: Tensor) -> Tensor:
-        """E of the network's present predictions; persons that it puts behind the camera cost nothing."""
-        problem = self.prepared.problem.to(torch.float32).select(rows)
-        frames = self.prepared.frames[rows].numpy()
-        rotations, betas, camera = self.network(normalise(self.crops.images[frames]))
+        """E of the network's present predictions; infinite for a person that it puts behind the camera."""
+        problem, frames = self.problem.select(rows), self.frames[rows.numpy()]
+        device = problem.xy.device
+        rotations, betas, camera = self.network(normalise(self.crops.images[frames]).to(device))
         centers, sides = self.crops.centers_px[frames], self.crops.sides_px[frames]
         if self.network.config.orientation == "ray":
-            turn = torch.tensor(ray_rotations(centers, self.intrinsics[frames])).float()
+            turn = torch.tensor(ray_rotations(centers, self.intrinsics[frames])).float().to(device)
             rotations = torch.cat([(turn @ rotations[:, 0])[:, None], rotations[:, 1:]], 1)
         boxes = np.concatenate([centers - sides[:, None] / 2, np.stack([sides, sides], 1)], 1)
-        intrinsics = torch.tensor(self.intrinsics[frames]).float()
-        translation = crop_to_full_translation(camera, torch.tensor(boxes).float(), intrinsics)
-        objective = value(problem, whiten(problem, rotations, betas, translation))
-        return objective[torch.isfinite(objective)]
+        intrinsics = torch.tensor(self.intrinsics[frames]).float().to(device)
+        translation = crop_to_full_translation(camera, torch.tensor(boxes).float().to(device), intrinsics)
+        return value(problem, whiten(problem, rotations, betas, translation))
 
     @torch.no_grad()
-    def objectives(self, batch_size: int) -> float:
-        """Mean E over all persons."""
-        rows = torch.arange(len(self.prepared.frames))
-        parts = [self.objective(part) for part in rows.split(batch_size)] if len(rows) else []
-        return float(torch.cat(parts).mean()) if parts else float("nan")
+    def objectives(self, batch_size: int) -> Tensor:
+        """E of every person."""
+        rows = torch.arange(len(self.frames))
+        return torch.cat([self.objective(part) for part in rows.split(batch_size)]).double().cpu()
 
 
 def whiten(
@@ -145,18 +150,27 @@ def whiten(
     return torch.cat([turns, betas - problem.betas, translation - problem.translation], 1) / problem.std
 
 
-def _merge(first: BodyFits, second: BodyFits, prepared: Prepared, before: float, after: float, epochs: int) -> BodyFits:
+def _merge(
+    first: BodyFits,
+    second: BodyFits,
+    prepared: Prepared,
+    before: Tensor,
+    after: Tensor,
+    epochs: int,
+    max_beta: float,
+) -> BodyFits:
     frames = prepared.frames.numpy()
+    good = np.isfinite(after.numpy()) & (np.abs(second.betas[frames]) <= max_beta).all(1)
+    good &= np.isfinite(second.rotations[frames]).all((1, 2, 3)) & np.isfinite(second.translation[frames]).all(1)
     out = {name: getattr(first, name).copy() for name in ("rotations", "betas", "translation")}
     for name, array in out.items():
-        array[frames] = getattr(second, name)[frames]
+        array[frames[good]] = getattr(second, name)[frames[good]]
     reason = prepared.refused.numpy().copy()
-    reason[frames] = Reason.ITERATION_LIMIT
-    took_part = np.isin(np.arange(len(first)), frames)
+    reason[frames] = np.where(good, Reason.ITERATION_LIMIT, Reason.DIVERGED)
+    iterations = np.zeros(len(first), dtype=np.int64)
+    iterations[frames] = epochs
+    objectives = np.full((2, len(first)), np.nan)
+    objectives[:, frames] = before.numpy(), np.where(good, after.numpy(), before.numpy())
     return BodyFits(
-        **out,
-        reason=reason,
-        iterations=np.where(took_part, epochs, 0),
-        initial_objective=np.where(took_part, before, np.nan),
-        objective=np.where(took_part, after, np.nan),
+        **out, reason=reason, iterations=iterations, initial_objective=objectives[0], objective=objectives[1]
     )

@@ -21,7 +21,7 @@ from torch import Tensor
 from fitting.body import Body
 from fitting.objective import Problem, exp_and_jacobian, linearise, unpack, value
 from fitting.reduced_body import ReducedBody, reduce_body
-from fitting.refinement import BodyFits, RefinementConfig, apply_solution, prepare
+from fitting.refinement import BodyFits, Prepared, RefinementConfig, apply_solution, prepare
 from fitting.solvers import DAMPING_DOWN, DAMPING_MAX, DAMPING_MIN, DAMPING_UP, Reason, Solution
 from pose2d.skeletons import Skeleton
 
@@ -116,14 +116,13 @@ def _accelerations(
 def banded(diagonal: np.ndarray, off_one: np.ndarray, off_two: np.ndarray) -> np.ndarray:
     """Lower banded form (LAPACK) of a block matrix with blocks (i, i), (i + 1, i) and (i + 2, i), each (q, q)."""
     count, q, _ = diagonal.shape
-    out = np.zeros((3 * q, count * q))
+    out = np.zeros((3 * q, count, q))
     row, column = np.mgrid[:q, :q]
     for offset, blocks in enumerate((diagonal, off_one, off_two)):
         kept = offset * q + row - column >= 0
         a, b = row[kept], column[kept]
-        for i in range(len(blocks)):
-            out[offset * q + a - b, i * q + b] = blocks[i, a, b]
-    return out
+        out[offset * q + a - b, : len(blocks), b] = blocks[:, a, b].T
+    return out.reshape(3 * q, count * q)
 
 
 def _objective(problem: Problem, z: Tensor, middle: np.ndarray, gaps: Tensor, config: TemporalConfig) -> float:
@@ -136,7 +135,11 @@ def _objective(problem: Problem, z: Tensor, middle: np.ndarray, gaps: Tensor, co
 def _step(
     problem: Problem, z: Tensor, middle: np.ndarray, gaps: Tensor, config: TemporalConfig, damping: float
 ) -> tuple[Tensor, float]:
-    """Damped Gauss-Newton step, and the decrease of the objective that it promises."""
+    """Damped Gauss-Newton step, and the decrease of the objective that it promises.
+
+    Raises:
+        LinAlgError: the system is not positive definite.
+    """
     model = linearise(problem, z)
     count = len(problem)
     own = np.r_[0 : z.shape[1] - 13, z.shape[1] - 3 : z.shape[1]]
@@ -163,10 +166,13 @@ def _step(
     corner = np.einsum("nmp,nmr->pr", a_shape, a_shape) + count * c * np.eye(len(shape))
     corner_slope = np.einsum("nmp,nm->p", a_shape, residual) + z.numpy()[:, shape].sum(0)
     solved = scipy.linalg.solveh_banded(
-        banded(diagonal, off_one, off_two), np.concatenate([slope.reshape(-1, 1), border], 1), lower=True
+        banded(diagonal, off_one, off_two),
+        np.concatenate([slope.reshape(-1, 1), border], 1),
+        lower=True,
+        check_finite=False,
     )
-    schur = corner - border.T @ solved[:, 1:]
-    common = -scipy.linalg.solve(schur, corner_slope - border.T @ solved[:, 0], assume_a="pos")
+    schur = scipy.linalg.cho_factor(corner - border.T @ solved[:, 1:], check_finite=False)
+    common = -scipy.linalg.cho_solve(schur, corner_slope - border.T @ solved[:, 0], check_finite=False)
     step = np.zeros(z.shape)
     step[:, own] = (-solved[:, 0] - solved[:, 1:] @ common).reshape(count, q)
     step[:, shape] = common
@@ -196,10 +202,9 @@ def refine_track(
     """
     reduced = body if isinstance(body, ReducedBody) else reduce_body(body, skeleton)
     prepared = prepare(reduced, xy_px, weights, intrinsics, initial, size_px, config)
+    if len(prepared.problem):
+        prepared = _with_one_shape(prepared)
     problem = prepared.problem
-    if len(problem):
-        problem = replace(problem, betas=problem.betas.mean(0, keepdim=True).expand_as(problem.betas))
-        prepared = replace(prepared, problem=problem)
     middle, spacing = triples(frame_ids[prepared.frames.numpy()], temporal.max_gap)
     z, iterations, reason = _minimise(problem, middle, torch.from_numpy(spacing), config, temporal)
     solution = Solution(
@@ -212,6 +217,16 @@ def refine_track(
     return apply_solution(prepared, solution, initial, config.max_beta)
 
 
+def _with_one_shape(prepared: Prepared) -> Prepared:
+    """The frames' mean shape for all; a frame that it puts behind the camera is left out."""
+    problem = prepared.problem
+    problem = replace(problem, betas=problem.betas.mean(0, keepdim=True).expand_as(problem.betas))
+    placed = torch.isfinite(value(problem, torch.zeros_like(problem.std)))
+    refused = prepared.refused.clone()
+    refused[prepared.frames[~placed]] = int(Reason.BEHIND_CAMERA)
+    return Prepared(problem.select(placed), prepared.frames[placed], refused)
+
+
 def _minimise(
     problem: Problem, middle: np.ndarray, gaps: Tensor, config: RefinementConfig, temporal: TemporalConfig
 ) -> tuple[Tensor, int, Reason]:
@@ -221,7 +236,10 @@ def _minimise(
         return z, 0, Reason.CONVERGED
     now, damping = _objective(problem, z, middle, gaps, temporal), config.initial_damping
     for iteration in range(1, config.max_iterations + 1):
-        step, promised = _step(problem, z, middle, gaps, temporal, damping)
+        try:
+            step, promised = _step(problem, z, middle, gaps, temporal, damping)
+        except scipy.linalg.LinAlgError:
+            step, promised = torch.full_like(z, torch.nan), np.nan
         trial = _objective(problem, z + step, middle, gaps, temporal)
         if np.isfinite(trial) and trial < now:
             decrease, z, now = now - trial, z + step, trial

@@ -24,6 +24,7 @@ from eval3dpw.pipeline import Observations, Stages, initial_fits, observe, read_
 from eval3dpw.protocols import Protocol, find_protocol
 from eval3dpw.runs import track_errors
 from eval3dpw.sequences import find_sequences
+from fitting.methods import MethodConfig
 from fitting.refinement import RefinementConfig
 from pose2d.errors import InputError
 from pose2d.storage import write_json
@@ -72,12 +73,12 @@ def choose(options: Choose) -> RefinementConfig:
     log: list[dict[str, Any]] = []
 
     def cost(config: RefinementConfig) -> float:
-        errors = mean_errors(observed, protocol, replace(stages, refinement=config), RAW)
+        errors = mean_errors(observed, protocol, replace(stages, fitting=MethodConfig(refinement=config)), RAW)
         value = float(np.mean([errors[name] / start[name] for name in start]))
         log.append({"changed": {name: getattr(config, name) for name in options.grid}, "cost": value} | errors)
         return value
 
-    best = stages.refinement
+    best = stages.fitting.refinement
     least = cost(best)
     print(f"{least:.4f} with the constants as they stand: {json.dumps(log[-1])}", flush=True)
     for _ in range(options.rounds):

@@ -112,8 +112,8 @@ def test_the_2d_stage_runs_once_for_all_weightings(world, run, monkeypatch):
     import eval3dpw.pipeline
 
     calls = []
-    infer = eval3dpw.pipeline.infer_batches
-    monkeypatch.setattr(eval3dpw.pipeline, "infer_batches", lambda *a, **k: calls.append(len(a[1])) or infer(*a, **k))
+    cut = eval3dpw.pipeline.crop_batches
+    monkeypatch.setattr(eval3dpw.pipeline, "crop_batches", lambda *a, **k: calls.append(len(a[1])) or cut(*a, **k))
     assert run("compare", "--weightings", "uniform", "raw", "ccnet", root=world)[0] == 0
     assert calls == [3, 6]  # persons of each sequence
 
