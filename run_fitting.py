@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import importlib
+import inspect
 import sys
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Union
+
+from pose2d import interruption, progress
+
+_NOTHING = "nothing was written; run the same command again"
+_FINISHED = "what was finished is kept; run the same command again to go on"
+_CHECKPOINT = "the last checkpoint is kept in --out; run the same command with --resume to go on from it"
+_FEATURES = "features that were computed are kept; run the same command again to go on"
 
 
 @dataclass(frozen=True)
@@ -17,15 +27,23 @@ class Entry:
     location: str
     purpose: str
     example: str
+    kept: str = _NOTHING
+    """What Ctrl-C leaves, and how to go on."""
 
 
 COMMANDS = {
-    "demo": Entry("eval3dpw.commands:Demo", "the whole way on a small open world", "--out out/demo"),
+    "demo": Entry("eval3dpw.commands:Demo", "the whole way on a small open world", "--out out/demo", _FINISHED),
     "compare": Entry(
-        "eval3dpw.commands:Compare", "refine sequences under every weighting", "--root 3DPW --out out/3dpw"
+        "eval3dpw.commands:Compare",
+        "refine sequences under every weighting",
+        "--root 3DPW --out out/3dpw",
+        _FINISHED,
     ),
     "fit": Entry(
-        "eval3dpw.commands:Fit", "refine sequences under one weighting", "--root 3DPW --weighting ccnet --out out/fit"
+        "eval3dpw.commands:Fit",
+        "refine sequences under one weighting",
+        "--root 3DPW --weighting ccnet --out out/fit",
+        _FINISHED,
     ),
     "evaluate": Entry(
         "eval3dpw.commands:Evaluate", "judge fits under any protocol", "--root 3DPW --fits out/fit --protocol vibe"
@@ -33,9 +51,17 @@ COMMANDS = {
     "report": Entry("eval3dpw.report_commands:Report", "one page of a run, to look at", "--run-dir out/fit"),
     "view": Entry("eval3dpw.report_commands:View", "a run's bodies in 3D, live", "--fits out/fit"),
     "export": Entry(
-        "eval3dpw.report_commands:Export", "videos, meshes, motions", "--fits out/fit --out out/videos --format mp4"
+        "eval3dpw.report_commands:Export",
+        "videos, meshes, motions",
+        "--fits out/fit --out out/videos --format mp4",
+        _FINISHED,
     ),
-    "make-world": Entry("eval3dpw.commands:MakeWorld", "render the open world", "--out world --size small --seed 1"),
+    "make-world": Entry(
+        "eval3dpw.commands:MakeWorld",
+        "render the open world",
+        "--out world --size small --seed 1",
+        "the unfinished world was removed; run the same command again",
+    ),
     "coco-eval": Entry(
         "eval3dpw.report_commands:CocoEvalWithReport",
         "judge the confidences of any detector",
@@ -54,29 +80,49 @@ COMMANDS = {
         "pose2d.commands:Detect",
         "find keypoints in images",
         "--network sbl-small --images photos --out A.json",
+        _FINISHED,
     ),
     "calibrate": Entry(
-        "calibration.ccnet_commands:Calibrate", "train a CCNet", "--data world/coco --out ccnet.safetensors"
+        "calibration.ccnet_commands:Calibrate",
+        "train a CCNet",
+        "--data world/coco --out ccnet.safetensors",
+        _FEATURES,
     ),
     "ablate": Entry(
-        "calibration.ccnet_commands:Ablate", "compare confidences and losses", "--data world/coco --out out/ablation"
+        "calibration.ccnet_commands:Ablate",
+        "compare confidences and losses",
+        "--data world/coco --out out/ablation",
+        _FEATURES,
     ),
     "tables": Entry(
-        "calibration.ccnet_commands:Tables", "the paper's tables, ours beside", "--data world/coco --out out/tables"
+        "calibration.ccnet_commands:Tables",
+        "the paper's tables, ours beside",
+        "--data world/coco --out out/tables",
+        _FEATURES,
     ),
     "figures theory": Entry(
-        "calibration.ccnet_commands:FiguresTheory", "draw why raw scores are wrong", "--out out/figures"
+        "calibration.ccnet_commands:FiguresTheory",
+        "draw why raw scores are wrong",
+        "--out out/figures",
+        _FINISHED,
     ),
     "figures occlusion": Entry(
         "calibration.ccnet_commands:FiguresOcclusion",
         "draw confidence as a patch grows",
         "--data world/coco --ccnet F --out patch.png",
+        _NOTHING,
     ),
     "train-pose": Entry(
-        "pose2d.training_commands:TrainPose", "train a small pose network", "--data world/coco --out out/sbl"
+        "pose2d.training_commands:TrainPose",
+        "train a small pose network",
+        "--data world/coco --out out/sbl",
+        _CHECKPOINT,
     ),
     "train-regressor": Entry(
-        "eval3dpw.commands:TrainRegressor", "train the small first guess", "--data world/coco --out out/regressor"
+        "eval3dpw.commands:TrainRegressor",
+        "train the small first guess",
+        "--data world/coco --out out/regressor",
+        _CHECKPOINT,
     ),
     "convert-body": Entry(
         "fitting.commands:ConvertBody", "read an SMPL .pkl safely, once", "basicmodel_m.pkl SMPL_MALE.npz"
@@ -89,6 +135,19 @@ COMMANDS = {
     ),
 }
 
+_QUIET = ("--quiet", "-q")
+_OF_THE_MACHINE = {
+    errno.ENOSPC: "make room, or write elsewhere",
+    errno.EDQUOT: "make room, or write elsewhere",
+    errno.EFBIG: "write to another disk",
+    errno.EACCES: "allow it, or name another file or folder",
+    errno.EPERM: "allow it, or name another file or folder",
+    errno.EROFS: "write elsewhere",
+    errno.ENOTDIR: "a part of that path is a file: name another folder",
+    errno.EISDIR: "name a file in it",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.ENOENT: "name one that is there",
+}
 _DESCRIPTION = "Calibrated confidences of 2D human keypoints, and the 3D bodies that they refine."
 
 
@@ -99,15 +158,35 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0 done, 2 a user's mistake (one sentence on stderr), 130 interrupted.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    if not words or words[0] in ("-h", "--help"):
+    name = next((name for name in COMMANDS if _named(words, name)), None)
+    farewell = [f"interrupted: {COMMANDS[name].kept if name else _NOTHING}"]
+    if arguments is None:
+        interruption.watch(lambda: farewell.pop() if farewell else "")
+    try:
+        return _main(name, words)
+    except KeyboardInterrupt:
+        progress.stop_showing()
+        if farewell:
+            print(farewell.pop(), file=sys.stderr, flush=True)
+        return interruption.STATUS
+
+
+def _main(name: str | None, words: list[str]) -> int:
+    plain = [word for word in words if word not in _QUIET]
+    progress.set_quiet(len(plain) < len(words))
+    if not plain or plain[0] in ("-h", "--help"):
         _print_help()
         return 0
-    if words[0] == "--completion":
-        return _print_completion(words[1] if len(words) > 1 else "bash")
-    name = next((name for name in COMMANDS if words[: name.count(" ") + 1] == name.split(" ")), None)
+    if plain[0] == "--completion":
+        return _print_completion(plain[1] if len(plain) > 1 else "bash")
     if name is None:
-        return _unknown(words)
-    return _run(name, words[name.count(" ") + 1 :])
+        return _unknown(plain)
+    return _run(name, plain[name.count(" ") + 1 :])
+
+
+def _named(words: list[str], name: str) -> bool:
+    plain = [word for word in words if word not in _QUIET]
+    return plain[: name.count(" ") + 1] == name.split(" ")
 
 
 def _run(name: str, words: list[str]) -> int:
@@ -115,20 +194,31 @@ def _run(name: str, words: list[str]) -> int:
 
     from pose2d.errors import InputError
 
-    command = tyro.cli(_load(name), args=words, prog=f"run_fitting.py {name}")
+    command_class = _load(name)
+    command = tyro.cli(
+        command_class, args=words, prog=f"run_fitting.py {name}", description=_about(name, command_class)
+    )
     try:
         command.run()
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+        if error.errno not in _OF_THE_MACHINE:
             raise
-        where = f" {error.filename}" if error.filename else ""
-        return _fail(f"cannot write{where}: {error.strerror}; nothing half-written is left")
-    except KeyboardInterrupt:
-        print("interrupted: what was finished is kept; run the same command again to go on", file=sys.stderr)
-        return 130
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror}; nothing half-written is left: {_OF_THE_MACHINE[error.errno]}")
+    except MemoryError:
+        return _fail("out of memory; nothing half-written is left: try fewer at a time (--limit, --batch, --workers)")
     return 0
+
+
+def _about(name: str, command_class: Any) -> str:
+    entry = COMMANDS[name]
+    return (
+        f"{inspect.cleandoc(command_class.__doc__)}\n\n"
+        f"Example: run_fitting.py {name} {entry.example}\n\n"
+        f"Progress goes to stderr; --quiet shows none. Ctrl-C ends it: {entry.kept}."
+    )
 
 
 def _load(name: str) -> Any:
@@ -137,6 +227,7 @@ def _load(name: str) -> Any:
 
 
 def _fail(sentence: str) -> int:
+    progress.stop_showing()
     print(f"error: {sentence}", file=sys.stderr)
     return 2
 
@@ -154,7 +245,27 @@ def _print_help() -> None:
     print(f"usage: run_fitting.py SUBCOMMAND [options]\n\n{_DESCRIPTION}\n")
     for name, entry in COMMANDS.items():
         print(f"  {name:<{names}}  {entry.purpose:<{purposes}}  {entry.example}")
-    print("\n`run_fitting.py SUBCOMMAND --help` lists its options; `--completion bash` prints a completion script.")
+    print("\nSUBCOMMAND --help lists its options; --quiet, anywhere, shows no progress; Ctrl-C ends any of them within")
+    print("2 s and says what is kept; --completion bash prints a completion script (zsh and tcsh have one too).")
+
+
+def _command_tree() -> dict[str, Any]:
+    """Every subcommand's class by its first word; those of two words are choices of one class."""
+    import tyro
+
+    tree: dict[str, Any] = {}
+    groups: dict[str, list[Any]] = {}
+    for name in COMMANDS:
+        first, _, second = name.partition(" ")
+        if second:
+            groups.setdefault(first, []).append(Annotated[_load(name), tyro.conf.subcommand(second)])
+        else:
+            tree[name] = _load(name)
+    for first, choices in groups.items():
+        union: Any = Union[tuple(choices)]  # noqa: UP007
+        choice: Any = Annotated[union, tyro.conf.OmitSubcommandPrefixes]
+        tree[first] = make_dataclass(first.replace("-", "_"), [("command", choice)])
+    return tree
 
 
 def _print_completion(shell: str) -> int:
@@ -162,8 +273,10 @@ def _print_completion(shell: str) -> int:
 
     if shell not in ("bash", "zsh", "tcsh"):
         return _fail(f"no completion for {shell!r}: bash, zsh and tcsh have one")
-    commands = {name: _load(name) for name in COMMANDS if " " not in name}
-    tyro.extras.subcommand_cli_from_dict(commands, prog="run_fitting.py", args=["--tyro-print-completion", shell])
+    program = Path(sys.argv[0]).name
+    arguments = ["--tyro-print-completion", shell]
+    with contextlib.suppress(SystemExit):  # tyro leaves so after printing
+        tyro.extras.subcommand_cli_from_dict(_command_tree(), prog=program, args=arguments)
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pose2d.errors import InputError
+from pose2d.interruption import unfinished
 
 _BLOCK = 1 << 20
 
@@ -27,11 +28,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with unfinished(partial):
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:

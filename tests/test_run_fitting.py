@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import tyro
 
 import run_fitting
+from pose2d import progress
 
 ROOT = Path(run_fitting.__file__).parent
 
@@ -25,13 +27,57 @@ def test_every_subcommand_is_a_documented_dataclass_with_help(name, capsys):
         f"--{field.name.replace('_', '-')}" in said for field in dataclasses.fields(command) if field.name == "out"
     )
     assert command.__doc__.split(".")[0].split()[0] in said
+    entry = run_fitting.COMMANDS[name]
+    assert f"Example: run_fitting.py {name} {entry.example}" in said and "--quiet" in said and entry.kept in said
 
 
-def test_help_names_every_subcommand(capsys):
+@pytest.mark.parametrize("name", run_fitting.COMMANDS)
+def test_every_example_is_a_call_that_parses(name):
+    words = run_fitting.COMMANDS[name].example.split(" ")
+    command = tyro.cli(run_fitting._load(name), args=words)
+    assert isinstance(command, run_fitting._load(name))
+
+
+def test_help_names_every_subcommand_on_one_screen(capsys):
     assert run_fitting.main([]) == 0
     said = capsys.readouterr().out
     assert all(f"  {name}" in said for name in run_fitting.COMMANDS)
     assert max(map(len, said.splitlines())) <= 120
+    assert len(said.splitlines()) <= 32
+
+
+@pytest.mark.parametrize(
+    "words", [["--quiet", "networks", "--names", "x"], ["networks", "--names", "x", "--quiet"], ["networks", "-q"]]
+)
+def test_quiet_stands_anywhere(words, monkeypatch):
+    progress.set_quiet(False)
+    seen = []
+    monkeypatch.setattr("pose2d.commands.Networks.run", lambda self: seen.append((progress.is_quiet(), self.names)))
+    assert run_fitting.main(words) == 0
+    assert seen[0][0] is True and "--quiet" not in seen[0][1]
+    assert run_fitting.main(["networks"]) == 0
+    assert seen[1][0] is False
+
+
+COMPLETE = """
+source {script}
+COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_LINE="{line}"; COMP_POINT=${{#COMP_LINE}}
+$(complete -p {program} | sed 's/.*-F \\([^ ]*\\).*/\\1/') && echo "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [("cal", {"calibrate", "calibrate-file"}), ("calibrate-file a", {"apply"}), ("fit --weig", {"--weighting"})],
+)
+def test_the_shell_completes(line, offers, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/somewhere/run-fitting"])
+    assert run_fitting.main(["--completion", "bash"]) == 0
+    script = tmp_path / "complete.sh"
+    script.write_text(capsys.readouterr().out)
+    code = COMPLETE.format(script=script, line=f"run-fitting {line}", program="run-fitting")
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
+    assert set(done.stdout.split()) == offers, done.stderr
 
 
 def test_importing_the_command_line_is_light():

@@ -11,6 +11,7 @@ from eval3dpw.openworld.crop_files import CROP_SPLITS, CropConfig, write_crop_sp
 from eval3dpw.openworld.sequence_files import SEQUENCE_SPLITS, SequenceConfig, write_sequence_split
 from eval3dpw.openworld.world_parallel import usable_cores
 from pose2d.errors import InputError
+from pose2d.interruption import unfinished
 from pose2d.storage import write_json
 
 WORLD_FILE = "world.json"
@@ -96,10 +97,11 @@ def make_world(config: MakeWorldConfig) -> Path:
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        _write_parts(partial, config, counts)
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
+        with unfinished(partial):
+            _write_parts(partial, config, counts)
+            if out.exists():
+                shutil.rmtree(out)
+            partial.rename(out)
     except OSError as error:
         raise InputError(
             f"{error.filename or partial} cannot be written ({error.strerror}): free some space or choose another --out"

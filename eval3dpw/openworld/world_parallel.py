@@ -6,13 +6,13 @@ import contextlib
 import itertools
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from pose2d.errors import InputError
+from pose2d.interruption import end_children, left_to_parent
 from pose2d.progress import track
 
 Item = TypeVar("Item")
@@ -27,7 +27,7 @@ def usable_cores() -> int:
 
 
 @contextlib.contextmanager
-def _single_threaded_children() -> Iterator[None]:
+def single_threaded_children() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     try:
@@ -85,14 +85,16 @@ def parallel_map(
     first = _call(work[0])
     context = multiprocessing.get_context("spawn")
     try:
-        with _single_threaded_children(), ProcessPoolExecutor(workers, context, _leave_interrupts_to_parent) as pool:
-            results = itertools.chain([first], pool.map(_call, work[1:], chunksize=chunk))
-            return list(track(results, description, total=len(work)))
+        with single_threaded_children(), ProcessPoolExecutor(workers, context) as pool:
+            try:
+                with left_to_parent():
+                    rest = pool.map(_call, work[1:], chunksize=chunk)
+                return list(track(itertools.chain([first], rest), description, total=len(work)))
+            except BaseException:  # do not wait for what is begun
+                pool.shutdown(wait=False, cancel_futures=True)
+                end_children()
+                raise
     except BrokenProcessPool:
         raise InputError(
             f"{description}: a worker process was killed, perhaps for want of memory: try fewer than {workers} workers"
         ) from None
-
-
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
