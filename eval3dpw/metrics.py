@@ -37,9 +37,13 @@ def acceleration_error_mm(predicted: Float[Tensor, "n k 3"], truth: Float[Tensor
 
     Kanazawa et al., human_dynamics (HMMR); the same function as VIBE's `compute_error_accel`.
     """
-    difference = predicted.double() - truth.double()
-    acceleration = difference[:-2] - 2 * difference[1:-1] + difference[2:]
-    return acceleration.norm(dim=-1).mean(1) * MM_PER_M
+    return acceleration_mm(predicted.double() - truth.double())
+
+
+def acceleration_mm(points: Float[Tensor, "n k 3"]) -> Float[Tensor, " m"]:
+    """Mean length of second differences over consecutive frames, mm per frame squared: jitter, and true movement."""
+    points = points.double()
+    return (points[:-2] - 2 * points[1:-1] + points[2:]).norm(dim=-1).mean(1) * MM_PER_M
 
 
 def pck(errors_mm: Float[Tensor, "n k"], threshold_mm: float = PCK_THRESHOLD_MM) -> Float[Tensor, " n"]:

@@ -8,17 +8,19 @@ the same predictions differ by 5 mm and more between them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from eval3dpw.alignment import similarity_alignment
 from eval3dpw.ground_truth import camera_rotations
 from eval3dpw.metrics import (
+    acceleration_error_mm,
+    acceleration_mm,
     angle_errors_deg,
     auc,
     global_rotations,
@@ -32,6 +34,8 @@ from pose2d.errors import InputError
 from pose2d.skeletons import H36M17, LSP14, SMPL24, Skeleton, remap
 
 _BATCH = 128  # frames posed at a time: 128 x 6890 vertices in double precision are 21 MB
+JITTER = ("acceleration_error_mm", "acceleration_mm")
+"""Against the truth's, and of the prediction alone; mm per frame squared."""
 _PCK_JOINTS = tuple(
     f"{side}_{joint}" for joint in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist") for side in ("left", "right")
 )
@@ -111,6 +115,8 @@ class PosedBodies:
     """By the evaluation regressor, which need not exist for protocols on SMPL's own joints."""
     rotations: Float[Tensor, "n 24 3 3"]
     """Relative to the parent joint."""
+    frame_ids: Int[np.ndarray, " n"] | None = None
+    """Numbers of the frames in their video, where known: accelerations are taken of consecutive ones."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,9 @@ class FrameErrors:
     joint_mm: Float[np.ndarray, "n k"]
     """Error of each of the protocol's joints; their mean is the MPJPE."""
     parts: dict[str, Float[np.ndarray, " n"]]
+    jitter: dict[str, Float[np.ndarray, " n"]] = field(default_factory=dict)
+    """The metrics `JITTER` of the protocol's joints relative to the pelvis, in the camera's frame; NaN where the frame
+    before or after was not evaluated together with this one."""
 
     def __len__(self) -> int:
         return len(self.mpjpe_mm)
@@ -198,7 +207,7 @@ def pose_truth(protocol: Protocol, track: Track, find_body: Callable[[str], Body
     """
     body = find_body("neutral" if protocol.truth_body == "neutral" else track.gender)
     betas = torch.as_tensor(track.betas).float().expand(len(track), -1)
-    return pose_bodies(protocol, body, camera_rotations(track), betas)
+    return replace(pose_bodies(protocol, body, camera_rotations(track), betas), frame_ids=track.frame_ids)
 
 
 def evaluate_track(
@@ -227,7 +236,20 @@ def evaluate_track(
         protocol_errors(protocol, _slice(predicted, part), _slice(truth, part))
         for part in (slice(start, start + _BATCH) for start in range(0, len(rotations), _BATCH))
     ]
-    return join_errors(batches)
+    return replace(join_errors(batches), jitter=_jitter(protocol, predicted, truth))
+
+
+def _jitter(protocol: Protocol, predicted: PosedBodies, truth: PosedBodies) -> dict[str, np.ndarray]:
+    if truth.frame_ids is None:
+        return {}
+    joints, pelvis = _joints_and_pelvis(protocol, predicted)
+    true_joints, true_pelvis = _joints_and_pelvis(protocol, truth)
+    values = (acceleration_error_mm(joints - pelvis, true_joints - true_pelvis), acceleration_mm(joints - pelvis))
+    jitter = {name: np.full(len(joints), np.nan) for name in JITTER}
+    consecutive = np.flatnonzero((np.diff(truth.frame_ids)[:-1] == 1) & (np.diff(truth.frame_ids)[1:] == 1))
+    for name, of_inner_frames in zip(JITTER, values, strict=True):
+        jitter[name][consecutive + 1] = of_inner_frames.numpy()[consecutive]
+    return jitter
 
 
 def _slice(bodies: PosedBodies, part: slice) -> PosedBodies:
@@ -248,4 +270,5 @@ def join_errors(errors: list[FrameErrors]) -> FrameErrors:
         np.concatenate([part.mve_mm for part in errors]),
         np.concatenate([part.joint_mm for part in errors]),
         {name: np.concatenate([part.parts[name] for part in errors]) for name in errors[0].parts},
+        {name: np.concatenate([part.jitter[name] for part in errors]) for name in errors[0].jitter},
     )

@@ -5,6 +5,7 @@ from scipy.spatial.transform import Rotation
 
 from eval3dpw.metrics import (
     acceleration_error_mm,
+    acceleration_mm,
     angle_errors_deg,
     auc,
     global_rotations,
@@ -70,3 +71,14 @@ def test_global_rotations_turn_the_bones_of_the_posed_body():
         if parent >= 0:
             expected = turned[parent] @ (rest[joint] - rest[parent])
             torch.testing.assert_close(posed[joint] - posed[parent], expected, atol=1e-5, rtol=0)
+
+
+def test_acceleration_of_a_thrown_point():
+    """0.5 g t^2 at 30 Hz: g / 900 per frame squared, whatever the velocity."""
+    time = torch.arange(5, dtype=torch.float64)[:, None, None] / 30
+    thrown = (
+        torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64) * time
+        + 0.5 * torch.tensor([0, 9.81, 0], dtype=torch.float64) * time**2
+    )
+    np.testing.assert_allclose(acceleration_mm(thrown), np.full(3, 9810 / 900), rtol=1e-9)
+    np.testing.assert_allclose(acceleration_error_mm(thrown, thrown + 1.0), 0.0, atol=1e-9)

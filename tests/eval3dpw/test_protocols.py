@@ -124,6 +124,30 @@ def test_acceleration_error_is_vibes(golden, world, tracks):
     assert error.mean().item() == pytest.approx(printed(golden, "vibe")["ACCEL_ERR"], abs=2e-3)
 
 
+def test_jitter_is_taken_of_consecutive_frames_only(world, tracks):
+    root, predictions = world
+    protocol, track = PROTOCOLS["vibe"], tracks[0]
+    kept = np.array([0, 1, 2, 4, 5, 6])
+
+    def find_body(gender):
+        return load_body(root, gender)
+
+    rotations, betas = (torch.as_tensor(predictions[track.name][key][kept]).float() for key in ("rotations", "betas"))
+    truth = pose_truth(protocol, track.select(kept), find_body)
+    jitter = evaluate_track(protocol, rotations, betas, find_body("neutral"), truth).jitter
+    assert np.isfinite(jitter["acceleration_error_mm"]).tolist() == [False, True, False, False, True, False]
+    hips, order = H36M17.indices(("left_hip", "right_hip")), remap(H36M17, LSP14)
+    relative = []
+    for bodies in (pose_bodies(protocol, find_body("neutral"), rotations, betas), truth):
+        regressed = bodies.regressed_joints.double().numpy()
+        relative.append(regressed[:, order] - regressed[:, hips].mean(1, keepdims=True))
+    for frame in (1, 4):
+        mine, true = (r[frame - 1] - 2 * r[frame] + r[frame + 1] for r in relative)
+        expected = {"acceleration_mm": mine, "acceleration_error_mm": mine - true}
+        for name, vector in expected.items():
+            assert jitter[name][frame] == pytest.approx(1e3 * np.linalg.norm(vector, axis=1).mean(), rel=1e-4)
+
+
 def test_camerahmr_adds_aligned_vertices_to_spins_joints(world, tracks):
     spin, camerahmr, pymaf = (evaluate(name, world, tracks) for name in ("spin", "camerahmr", "pymaf"))
     np.testing.assert_array_equal(spin.mpjpe_mm, camerahmr.mpjpe_mm)
