@@ -259,7 +259,7 @@ def _batches(
         pictures, kept = [], []
         for row in rows:
             try:
-                pictures.append(views.picture(row, read_image(dataset.image_paths[row])))
+                pictures.append(views.picture(int(row), read_image(dataset.image_paths[row])))
                 kept.append(row)
             except InputError as error:
                 skipped.append(Skipped(int(row), str(error)))

@@ -19,7 +19,8 @@ from pose2d.crops import padded_boxes
 from pose2d.datasets.coco import KeypointDataset
 
 ViewKind = Literal["cut", "patched"]
-_DEEPEST_LINE, _DEEPEST_BOX = 0.7, 0.4
+_DEEPEST_LINE, _DEEPEST_BOX = 0.6, 0.3
+"""Shares of the box that a cut at one side takes at most."""
 _PATCH_SIDES = (0.15, 0.8)
 _LEAST_BOX_PX = 4.0
 

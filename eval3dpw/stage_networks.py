@@ -59,7 +59,7 @@ def load_2d_stage(
 
 
 class CCNetCalibrator:
-    """CCNet's confidence and visibility of each keypoint."""
+    """CCNet's confidence, visibility and presence of each keypoint."""
 
     def __init__(self, branch: CCNet, size_wh: tuple[int, int]) -> None:
         self._branch, self._size_wh = branch, size_wh
@@ -67,7 +67,8 @@ class CCNetCalibrator:
     def __call__(self, batch: InferredBatch) -> Mapping[str, np.ndarray]:
         """Fields of `KeypointEvidence`."""
         calibrated = calibrate_batch(self._branch, batch, self._size_wh)
-        return {"confidence": calibrated.confidence, "visibility": calibrated.visibility}
+        found = {"confidence": calibrated.confidence, "visibility": calibrated.visibility}
+        return found if calibrated.presence is None else {**found, "presence": calibrated.presence}
 
 
 class ClosedForm:

@@ -34,6 +34,7 @@ class KeypointEvidence:
         raw_score: what the 2D network says; 0 or less: not detected, weight 0 under every rule.
         confidence: CCNet's expected OKS, given that the keypoint is labelled.
         visibility: CCNet's probability that the keypoint is labelled.
+        presence: CCNet's probability that it lies in the picture at all; None counts as 1.
         rescored: expected OKS by the closed-form correction of the raw score (equation 12 with a predicted sigma).
         oracle: the OKS that the keypoint really has. Only an evaluation can know it; it bounds the other weightings.
         falloff: OKS falloff l_k in pixels of the `BOX_PX` box (`oks_falloff`).
@@ -42,6 +43,7 @@ class KeypointEvidence:
     raw_score: Float[np.ndarray, "n k"]
     confidence: Float[np.ndarray, "n k"] | None = None
     visibility: Float[np.ndarray, "n k"] | None = None
+    presence: Float[np.ndarray, "n k"] | None = None
     rescored: Float[np.ndarray, "n k"] | None = None
     oracle: Float[np.ndarray, "n k"] | None = None
     falloff: Float[np.ndarray, "n k"] | None = None
@@ -56,6 +58,7 @@ class WeightingConfig:
         visibility: what CCNet's visibility does in `ccnet` and `precision`. "multiply" (default): the confidence holds
             only *if* the keypoint is labelled, so the expected worth of a keypoint is visibility times confidence, as
             in CCNet's own instance score. "ignore": the confidence alone.
+        presence: what CCNet's presence does there. "multiply": a keypoint that is not in the picture has no say.
         noise_floor: s0 of `precision` in pixels of the `BOX_PX` box: no keypoint is better than this, because the
             body model's landmark is not exactly the annotators' keypoint.
         normalise: "person", "fixed" (divide by `mean_weight`) or "none"; see the module's text.
@@ -64,6 +67,7 @@ class WeightingConfig:
 
     power: float = 1.0
     visibility: Literal["multiply", "ignore"] = "multiply"
+    presence: Literal["multiply", "ignore"] = "multiply"
     noise_floor: float = 4.0
     normalise: Literal["person", "fixed", "none"] = "person"
     mean_weight: float = 1.0
@@ -111,9 +115,11 @@ def _need(evidence: KeypointEvidence, field: str, weighting: str) -> np.ndarray:
 
 
 def _seen(score: np.ndarray, evidence: KeypointEvidence, config: WeightingConfig, weighting: str) -> np.ndarray:
-    if config.visibility == "ignore":
-        return score
-    return score * _need(evidence, "visibility", weighting)
+    if config.visibility == "multiply":
+        score = score * _need(evidence, "visibility", weighting)
+    if config.presence == "multiply" and evidence.presence is not None:
+        score = score * evidence.presence
+    return score
 
 
 def uniform(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarray, "n k"]:

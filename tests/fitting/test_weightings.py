@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -84,6 +86,19 @@ def test_visibility_multiplies_calibrated_weightings_only() -> None:
         ratio = keypoint_weights(weighting, known, multiply) / keypoint_weights(weighting, known, ignore)
         expected = known.visibility if weighting in ("ccnet", "precision") else np.ones((6, 17))
         np.testing.assert_allclose(ratio, expected)
+
+
+def test_presence_multiplies_calibrated_weightings_and_none_counts_as_one() -> None:
+    known = evidence()
+    presence = np.random.default_rng(1).uniform(0.0, 1.0, (6, 17))
+    presence[:, 3] = 0.0
+    told = replace(known, presence=presence)
+    for weighting in WEIGHTINGS:
+        plain = keypoint_weights(weighting, known, WeightingConfig(normalise="none"))
+        multiplied = keypoint_weights(weighting, told, WeightingConfig(normalise="none", presence="multiply"))
+        ignored = keypoint_weights(weighting, told, WeightingConfig(normalise="none", presence="ignore"))
+        np.testing.assert_allclose(multiplied, plain * (presence if weighting in ("ccnet", "precision") else 1.0))
+        np.testing.assert_array_equal(ignored, plain)
 
 
 def test_fixed_normalisation_keeps_what_persons_differ_by() -> None:
