@@ -62,11 +62,6 @@ class Stages:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Wall time by stage, filled as the run goes on. Images are opened ahead: `decode` is the time waited for them."""
 
-    @property
-    def whole_tracks(self) -> bool:
-        """Whether a body depends on the other frames of its track, which must then be fitted in one piece."""
-        return self.method == "network" or self.fitting.temporal is not None
-
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the time of a block to a stage."""
