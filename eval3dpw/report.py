@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from eval3dpw.comparison import INITIAL, METRICS
-from eval3dpw.fit_files import TrackFits
 from eval3dpw.overlay import TRUTH_COLOUR, MeshRasteriser, Rgb, best_rasteriser, row_colours
 from eval3dpw.report_bodies import TRUTH, pose_rows
 from eval3dpw.report_confidence import confidence_charts
-from eval3dpw.report_data import Run, evenly, load_run
+from eval3dpw.report_data import Run, SolvedFrames, evenly, load_run
 from eval3dpw.report_errors import ERRORS_FOLDER, FrameTable, tabulate_errors
 from eval3dpw.report_page import hex_colour, write_page
-from eval3dpw.report_pictures import choose_frames, draw_frame
+from eval3dpw.report_pictures import PictureEncoder, choose_frames, draw_frame
 from eval3dpw.report_scene import scene_record
 from eval3dpw.report_table import notes
 from eval3dpw.runs import REPORT_FILE
@@ -78,13 +77,14 @@ def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[s
     """Everything the page shows, ready for JSON."""
     told: list[str] = []
     names = [track["track"] for track in run.summary["tracks"]]
-    fits = {name: rows for name in names if (rows := run.fits(name))}
+    fitted = [name for name in names if run.fit_files(name)]
+    solved = {name: run.solved(name) for name in progress(fitted, "report: solver")}
     colours = row_colours(run.rows)
-    if not fits:
+    if not fitted:
         told.append("The fits of this run are not there any more: no pictures, no 3D scenes, no convergence.")
     elif run.root is None:
         told.append("The dataset of this run is not there: no images, no truth, no errors of single frames and joints.")
-    tables = error_tables(run, fits, limits, told)
+    tables = error_tables(run, fitted, limits, told)
     return {
         "title": f"{run.summary.get('command', 'run')}: {run.folder.resolve().name}",
         "protocol": run.summary["protocol"],
@@ -101,9 +101,9 @@ def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[s
         "joints": joint_rows(tables),
         "series": error_series(tables, limits, told),
         "confidence": confidence_charts(run, names),
-        "convergence": convergence(fits),
-        "frames": frame_pictures(run, tables, fits, limits, rasteriser, colours),
-        "scenes": scenes(run, tables, fits, limits, told),
+        "convergence": convergence(list(solved.values())),
+        "frames": frame_pictures(run, tables, solved, limits, rasteriser, colours),
+        "scenes": scenes(run, tables, fitted, limits, told),
         "failed": run.summary.get("failed_sequences", {}),
         "notes": notes(dict(run.summary)) if "bootstrap" in run.summary else [],
         "told": told,
@@ -130,20 +130,18 @@ def command_line(run: Run) -> str:
     return " ".join(words)
 
 
-def error_tables(
-    run: Run, fits: dict[str, dict[str, TrackFits]], limits: ReportLimits, told: list[str]
-) -> list[FrameTable]:
-    """Errors of single frames: as the run kept them, else computed for a sample of all frames."""
-    kept = {name: path for name in fits if (path := run.folder / ERRORS_FOLDER / f"{name}.npz").is_file()}
-    if len(kept) == len(fits):
+def error_tables(run: Run, names: Sequence[str], limits: ReportLimits, told: list[str]) -> list[FrameTable]:
+    """Errors of single frames of some tracks: as the run kept them, else computed for a sample of all frames."""
+    kept = {name: path for name in names if (path := run.folder / ERRORS_FOLDER / f"{name}.npz").is_file()}
+    if len(kept) == len(names):
         return [FrameTable.load(path) for path in kept.values()]
     everything = []
-    for name, rows in fits.items():
+    for name in names:
         track = run.truth(name)
         if track is None:
             continue
         common = track.frame_ids[run.protocol.valid_frames(track)]
-        for fit in rows.values():
+        for fit in run.fits(name).values():
             common = np.intersect1d(common, fit.frame_ids)
         everything += [(name, int(frame)) for frame in common]
     chosen = [everything[i] for i in evenly(len(everything), limits.error_frames)]
@@ -158,7 +156,7 @@ def error_tables(
         assert track is not None
         frame_ids = np.array([frame for owner, frame in chosen if owner == name])
         part = track.select(np.searchsorted(track.frame_ids, frame_ids))
-        tables.append(tabulate_errors(part, fits[name], run.protocol, run.find_body))
+        tables.append(tabulate_errors(part, run.fits(name), run.protocol, run.find_body))
     return tables
 
 
@@ -191,17 +189,16 @@ def error_series(tables: Sequence[FrameTable], limits: ReportLimits, told: list[
     return series
 
 
-def convergence(fits: dict[str, dict[str, TrackFits]]) -> list[dict[str, Any]]:
+def convergence(tracks: Sequence[dict[str, SolvedFrames]]) -> list[dict[str, Any]]:
     """How the solver ended under each weighting: reasons, iterations, objective before and after."""
-    found: dict[str, list[TrackFits]] = {}
-    for rows in fits.values():
-        for row, fit in rows.items():
-            if fit.fits.iterations is not None and fit.fits.reason is not None:
-                found.setdefault(row, []).append(fit)
+    found: dict[str, list[SolvedFrames]] = {}
+    for rows in tracks:
+        for row, part in rows.items():
+            found.setdefault(row, []).append(part)
     result = []
     for row, parts in found.items():
-        iterations = np.concatenate([part.fits.iterations for part in parts])
-        reasons = np.concatenate([part.fits.reason for part in parts])
+        iterations = np.concatenate([part.iterations for part in parts])
+        reasons = np.concatenate([part.reason for part in parts])
         codes, counts = np.unique(reasons, return_counts=True)
         most = int(iterations.max(initial=0))
         ended = [round(float((iterations <= count).mean()), 4) for count in range(most + 1)]
@@ -213,8 +210,8 @@ def convergence(fits: dict[str, dict[str, TrackFits]]) -> list[dict[str, Any]]:
                 "p95": float(np.quantile(iterations, 0.95)),
                 "most": most,
                 "reasons": {Reason(int(code)).name.lower(): int(n) for code, n in zip(codes, counts)},
-                "before": _median([part.fits.initial_objective for part in parts]),
-                "after": _median([part.fits.objective for part in parts]),
+                "before": _median([part.initial_objective for part in parts]),
+                "after": _median([part.objective for part in parts]),
                 "ended": ended,
             }
         )
@@ -224,42 +221,45 @@ def convergence(fits: dict[str, dict[str, TrackFits]]) -> list[dict[str, Any]]:
 def frame_pictures(
     run: Run,
     tables: Sequence[FrameTable],
-    fits: dict[str, dict[str, TrackFits]],
+    solved: dict[str, dict[str, SolvedFrames]],
     limits: ReportLimits,
     rasteriser: MeshRasteriser,
     colours: dict[str, Rgb],
 ) -> list[dict[str, Any]]:
-    """Pictures of the frames worth a look."""
-    chosen = choose_frames(tables, fits, run.favourite, limits.pictures)
-    return [
-        draw_frame(run, frame, fits[frame.track], run.keypoints(frame.track), colours, rasteriser)
-        for frame in progress(chosen, "report: pictures")
-    ]
+    """Pictures of the frames worth a look; they are compressed on other threads while the next ones are drawn."""
+    chosen = choose_frames(tables, solved, run.favourite, limits.pictures)
+    with PictureEncoder() as encode:
+        drawn = [
+            draw_frame(run, frame, run.fits(frame.track), run.keypoints(frame.track), colours, rasteriser, encode)
+            for frame in progress(chosen, "report: pictures")
+        ]
+        return [frame.record() for frame in drawn]
 
 
 def scenes(
     run: Run,
     tables: Sequence[FrameTable],
-    fits: dict[str, dict[str, TrackFits]],
+    fitted: Sequence[str],
     limits: ReportLimits,
     told: list[str],
 ) -> list[dict[str, Any]]:
     """3D scenes of the tracks that the shown weighting has improved most and least."""
-    names = _ordered_by_gain(tables, run.favourite) or list(fits)
+    names = _ordered_by_gain(tables, run.favourite) or list(fitted)
     if len(names) > limits.scene_tracks:
         told.append(f"3D scenes are of {limits.scene_tracks} of {len(names)} tracks: most and least improved.")
         names = [names[i] for i in evenly(len(names), limits.scene_tracks)]
     records = []
     for name in progress(names, "report: 3D scenes"):
-        frame_ids = next(iter(fits[name].values())).frame_ids
-        for fit in fits[name].values():
+        fits = run.fits(name)
+        frame_ids = next(iter(fits.values())).frame_ids
+        for fit in fits.values():
             frame_ids = np.intersect1d(frame_ids, fit.frame_ids)
         kept = evenly(len(frame_ids), max(1, limits.scene_frames // len(names)))
         if len(kept) == 0:
             continue
         if len(kept) < len(frame_ids):
             told.append(f"The 3D scene of {name} has {len(kept)} of its {len(frame_ids):,} frames, evenly spread.")
-        meshes = pose_rows(run, name, fits[name], frame_ids[kept])
+        meshes = pose_rows(run, name, fits, frame_ids[kept])
         records.append(scene_record(name, frame_ids[kept], meshes, run.find_body("neutral").faces))
     return records
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,17 @@ class TrackKeypoints:
         """The calibrated confidence, else what the network said; in [0, 1]."""
         score = self.scores.get("confidence", self.scores.get("raw_score"))
         return np.zeros(self.xy_px.shape[:2]) if score is None else np.clip(np.nan_to_num(score), 0, 1)
+
+
+@dataclass(frozen=True)
+class SolvedFrames:
+    """How the solver ended on each frame of a track; the objective before and after, where that was kept."""
+
+    frame_ids: Int[np.ndarray, " n"]
+    reason: Int[np.ndarray, " n"]
+    iterations: Int[np.ndarray, " n"]
+    initial_objective: Float[np.ndarray, " n"] | None
+    objective: Float[np.ndarray, " n"] | None
 
 
 @dataclass(frozen=True)
@@ -107,12 +118,28 @@ class Run:
     def fits(self, name: str) -> dict[str, TrackFits]:
         """The bodies of one track by row, `init` first; only rows whose file is there. Each is read once."""
         if name not in self._read:
-            self._read[name] = self._read_fits(name)
+            self._read[name] = {row: TrackFits.load(file) for row, file in self.fit_files(name).items()}
         return self._read[name]
 
-    def _read_fits(self, name: str) -> dict[str, TrackFits]:
+    def fit_files(self, name: str) -> dict[str, Path]:
+        """The files of one track's bodies by row, `init` first; only those that are there."""
         files = {row: folder / f"{name}.npz" for row, folder in self.fit_folders.items()}
-        return {row: _load_fits(file) for row, file in files.items() if file.is_file()}
+        return {row: file for row, file in files.items() if file.is_file()}
+
+    def solved(self, name: str) -> dict[str, SolvedFrames]:
+        """What the solver said of each frame of a track, for the rows that it refined; bodies are not read for it."""
+        found = {row: read_npz(file, ("frame_ids", *_SOLVER_FIELDS)) for row, file in self.fit_files(name).items()}
+        return {
+            row: SolvedFrames(
+                arrays["frame_ids"],
+                arrays["reason"],
+                arrays["iterations"],
+                arrays.get("initial_objective"),
+                arrays.get("objective"),
+            )
+            for row, arrays in found.items()
+            if _describe_frames(arrays)
+        }
 
     def keypoints(self, name: str) -> TrackKeypoints | None:
         """The 2D keypoints of a track; None where the run left none."""
@@ -134,13 +161,12 @@ class Run:
         return path if path.is_file() else None
 
 
-def _load_fits(path: Path) -> TrackFits:
-    """One file of fits with what the solver said of each frame, where the file holds it in the order of frames."""
-    fit, arrays = TrackFits.load(path), read_npz(path)
-    if not np.array_equal(arrays["frame_ids"], fit.frame_ids):
-        return fit
-    said = {name: arrays[name] for name in _SOLVER_FIELDS if name in arrays and arrays[name].shape == (len(fit.fits),)}
-    return replace(fit, fits=replace(fit.fits, **said))
+def _describe_frames(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether a file says of each of its frames how the solver ended."""
+    frame_ids = arrays.get("frame_ids")
+    if frame_ids is None or "reason" not in arrays or "iterations" not in arrays:
+        return False
+    return all(values.shape == frame_ids.shape for values in arrays.values())
 
 
 def _skeleton(name: str, count: int) -> Skeleton:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from eval3dpw.comparison import INITIAL
 from eval3dpw.fit_files import TrackFits
 from eval3dpw.overlay import TRUTH_COLOUR, MeshRasteriser, Rgb, draw_keypoints, overlay_mesh, side_view
 from eval3dpw.report_bodies import TRUTH, pose_rows
-from eval3dpw.report_data import Run, TrackKeypoints
+from eval3dpw.report_data import Run, SolvedFrames, TrackKeypoints
 from eval3dpw.report_errors import FrameTable
 from eval3dpw.report_scene import MovingMesh
 from eval3dpw.sequences import Track
@@ -40,8 +42,49 @@ class ChosenFrame:
     reason: str
 
 
+class PictureEncoder:
+    """Turns pictures into data URLs on threads of its own; what it gives back is waited for when it is read."""
+
+    def __init__(self, threads: int = 2) -> None:
+        self._pool = ThreadPoolExecutor(threads)
+
+    def __enter__(self) -> PictureEncoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def __call__(self, picture: UInt8[np.ndarray, "h w 3"]) -> Future[str]:
+        return self._pool.submit(_data_url, picture)
+
+
+@dataclass(frozen=True)
+class DrawnFrame:
+    """A frame with its pictures, which may still be being compressed."""
+
+    chosen: ChosenFrame
+    note: str
+    photo: Future[str]
+    overlays: dict[str, Future[str]]
+    sides: dict[str, Future[str]]
+    has_truth: bool
+
+    def record(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "track": self.chosen.track,
+            "frame_id": self.chosen.frame_id,
+            "reason": self.chosen.reason,
+            "note": self.note,
+            "photo": self.photo.result(),
+            "overlays": {row: picture.result() for row, picture in self.overlays.items()},
+            "sides": {row: picture.result() for row, picture in self.sides.items()},
+            "has_truth": self.has_truth,
+        }
+
+
 def choose_frames(
-    tables: Sequence[FrameTable], fits: dict[str, dict[str, TrackFits]], shown: str, each: int
+    tables: Sequence[FrameTable], solved: dict[str, dict[str, SolvedFrames]], shown: str, each: int
 ) -> list[ChosenFrame]:
     """The worst frames of a row, those it has improved and worsened most, and those that took most iterations."""
     chosen: dict[tuple[str, int], list[str]] = {}
@@ -66,10 +109,9 @@ def choose_frames(
                 gain = float(first[place] - mine[place])
                 text = f"{first[place]:.0f} mm by {INITIAL}, {mine[place]:.0f} mm by {shown}"
                 (gains if gain > 0 else losses).append((abs(gain), table.track, frame_id, text))
-    for name, rows in fits.items():
-        fit = rows.get(shown)
-        if fit is not None and fit.fits.iterations is not None:
-            for frame_id, count in zip(map(int, fit.frame_ids), map(int, fit.fits.iterations)):
+    for name, rows in solved.items():
+        if shown in rows:
+            for frame_id, count in zip(map(int, rows[shown].frame_ids), map(int, rows[shown].iterations)):
                 slow.append((float(count), name, frame_id, f"slowest: {count} iterations by {shown}"))
     take(worst)
     take([(*score[:3], f"most improved: {score[3]}") for score in gains])
@@ -85,8 +127,9 @@ def draw_frame(
     keypoints: TrackKeypoints | None,
     colours: dict[str, Rgb],
     rasteriser: MeshRasteriser,
-) -> dict[str, Any]:
-    """Pictures of one frame, ready for JSON: the photograph with keypoints, every row over it and from the side."""
+    encode: PictureEncoder,
+) -> DrawnFrame:
+    """Pictures of one frame: the photograph with keypoints, every row's body over it and from the side."""
     frame_ids = np.array([frame.frame_id])
     meshes = pose_rows(run, frame.track, fits, frame_ids)
     track = run.truth(frame.track)
@@ -103,23 +146,14 @@ def draw_frame(
     overlays, sides = {}, {}
     for row in fits:
         mesh = meshes[row]
-        overlays[row] = _data_url(
+        overlays[row] = encode(
             overlay_mesh(photo, mesh.vertices[0], faces, panel_camera, colours[row], rasteriser=rasteriser)
         )
         bodies = [(mesh.vertices[0], mesh.pelvis[0], colours[row])]
         if TRUTH in meshes:
             bodies.insert(0, (meshes[TRUTH].vertices[0], meshes[TRUTH].pelvis[0], TRUTH_COLOUR))
-        sides[row] = _data_url(side_view(bodies, faces, PANEL_PX, rasteriser))
-    return {
-        "track": frame.track,
-        "frame_id": frame.frame_id,
-        "reason": frame.reason,
-        "note": note,
-        "photo": _data_url(shown),
-        "overlays": overlays,
-        "sides": sides,
-        "has_truth": TRUTH in meshes,
-    }
+        sides[row] = encode(side_view(bodies, faces, PANEL_PX, rasteriser))
+    return DrawnFrame(frame, note, encode(shown), overlays, sides, TRUTH in meshes)
 
 
 def _place(keypoints: TrackKeypoints, frame_id: int) -> int | None:

@@ -20,6 +20,7 @@ from pose2d.errors import InputError
 
 TOLERANCE_M = 0.002
 _MOST_COMPONENTS = 96
+_BLOCK = 8  # components that are added at a time
 _LEVELS = 32767
 
 
@@ -73,12 +74,12 @@ def pack(meshes: Mapping[str, MovingMesh], tolerance_m: float = TOLERANCE_M) -> 
     coefficients = np.zeros((len(turned), len(order)), np.float32)
     used, error = 0, _largest(rest)
     while used < len(order) and error > tolerance_m:
-        until = min(used + 8, len(order))
-        for component in range(used, until):  # projected on what quantisation has left of the component
-            step = steps[component].astype(np.float32)
-            coefficients[:, component] = rest @ step / max(float(step @ step), 1e-9)
-            rest -= coefficients[:, component, None] * step
-        used, error = until, _largest(rest)
+        part = slice(used, min(used + _BLOCK, len(order)))
+        step = steps[part].astype(np.float32)  # projected on what quantisation has left of the components
+        gram = (step @ step.T).astype(np.float64)
+        coefficients[:, part] = np.linalg.solve(gram, (rest @ step.T).T.astype(np.float64)).T
+        rest -= coefficients[:, part] @ step
+        used, error = part.stop, _largest(rest)
     return PackedMeshes(
         mean.reshape(vertices, 3),
         mean_scale,
@@ -126,7 +127,8 @@ def _canonical(mesh: MovingMesh) -> np.ndarray:
 
 
 def _largest(rest: np.ndarray) -> float:
-    return float(np.linalg.norm(rest.reshape(len(rest), -1, 3), axis=2).max())
+    points = rest.reshape(-1, 3)
+    return float(np.sqrt(np.einsum("nc,nc->n", points, points).max()))
 
 
 def _encode(array: np.ndarray, dtype: str) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,8 @@ def write_npz(path: str | Path, **arrays: Any) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Read every array of an .npz; nothing in it is unpickled.
+def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Read the arrays of an .npz, all or those of some names that it has; nothing in it is unpickled.
 
     Raises:
         InputError: the file is missing, truncated, not an .npz, or holds pickled objects.
@@ -73,7 +73,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array")
-            return {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files if names is None or name in names}
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
         raise InputError(f"{path} cannot be read as an .npz of plain arrays ({error})") from None
 
