@@ -59,6 +59,14 @@ class FitOptions:
     finetune.name, smplify.name, temporal.name=value."""
     report: bool = False
     """Also write report.html, one page to look at; `report` writes it later."""
+    fresh: bool = False
+    """Start over; by default a run goes on where the one before it in --out was interrupted."""
+    engine: Literal["local", "ray"] = "local"
+    """Where sequences are fitted: in processes of this machine, or on a Ray cluster. The results are the same bytes."""
+    workers: int = 1
+    """Sequences fitted at the same time, each on one core; 0 for as many as there are cores."""
+    address: str | None = None
+    """Of the Ray cluster, host:port; by default the one that this machine belongs to, else one is started here."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,10 @@ class Demo:
     """How many frames to draw."""
     report: bool = True
     """Write report.html, one page to look at."""
+    fresh: bool = False
+    """Fit again from the start; by default what an interrupted run has finished is kept."""
+    workers: int = 0
+    """Sequences fitted at the same time; 0 for as many as there are cores."""
 
     def run(self) -> None:
         """Make the world, compare, draw."""

@@ -30,37 +30,56 @@ class TrackErrors:
     errors: dict[str, FrameErrors]
     """By the name of the row, 'init' first; each over all n frames."""
 
+    def means(self) -> TrackMeans:
+        """What a comparison needs of them."""
+        means = {
+            row: {name: float(_values(frames, name).mean()) for name in (*METRICS, *frames.parts)}
+            for row, frames in self.errors.items()
+        }
+        return TrackMeans(self.sequence, self.track, len(self.frame_ids), means)
+
+
+@dataclass(frozen=True)
+class TrackMeans:
+    """Mean errors of every method on one track, small enough to be kept for millions of frames."""
+
+    sequence: str
+    track: str
+    num_frames: int
+    means: dict[str, dict[str, float]]
+    """By the name of the row, 'init' first, and the metric: the three and the protocol's `parts`."""
+
 
 @dataclass(frozen=True)
 class Comparison:
     """Errors of the same methods on the same frames of some tracks."""
 
     protocol: Protocol
-    tracks: tuple[TrackErrors, ...]
+    tracks: tuple[TrackMeans, ...]
 
     def __post_init__(self) -> None:
         if not self.tracks:
             raise InputError("there is no track to compare on")
-        names = [list(track.errors) for track in self.tracks]
+        names = [list(track.means) for track in self.tracks]
         if any(row != names[0] for row in names):
             raise InputError("the tracks do not hold the same methods in the same order")
 
     @property
     def rows(self) -> tuple[str, ...]:
         """Names of the methods."""
-        return tuple(self.tracks[0].errors)
+        return tuple(self.tracks[0].means)
 
     def num_frames(self) -> Int[np.ndarray, " t"]:
         """Frames of each track."""
-        return np.array([len(track.frame_ids) for track in self.tracks])
+        return np.array([track.num_frames for track in self.tracks])
 
     def track_means(self, row: str, metric: str) -> Float[np.ndarray, " t"]:
         """Mean of a metric over the frames of each track; the metric may be one of the protocol's `parts`."""
-        return np.array([_values(track.errors[row], metric).mean() for track in self.tracks])
+        return np.array([track.means[row][metric] for track in self.tracks])
 
     def extra_metrics(self) -> tuple[str, ...]:
         """Names of what the protocol reports beside the three."""
-        return tuple(self.tracks[0].errors[self.rows[0]].parts)
+        return tuple(name for name in self.tracks[0].means[self.rows[0]] if name not in METRICS)
 
     def summary(self, bootstrap: TrackBootstrap | None = None) -> dict[str, Any]:
         """Pooled errors with intervals and paired differences, and the errors of each track, ready for JSON.
@@ -93,14 +112,11 @@ class Comparison:
 
     def _track(self, number: int) -> dict[str, Any]:
         track = self.tracks[number]
-        errors = {
-            row: {metric: _round(_values(frames, metric).mean()) for metric in (*METRICS, *frames.parts)}
-            for row, frames in track.errors.items()
-        }
+        errors = {row: {metric: _round(value) for metric, value in means.items()} for row, means in track.means.items()}
         return {
             "sequence": track.sequence,
             "track": track.track,
-            "num_frames": len(track.frame_ids),
+            "num_frames": track.num_frames,
             "errors": errors,
         }
 

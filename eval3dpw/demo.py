@@ -46,6 +46,8 @@ def run_demo(options: Demo) -> dict[str, Any]:
         weightings=options.weightings,
         protocol=options.protocol,
         limit=options.limit,
+        fresh=options.fresh,
+        workers=options.workers,
     )
     summary = run_fits(compare, options.weightings)
     shown = "ccnet" if "ccnet" in options.weightings else options.weightings[-1]

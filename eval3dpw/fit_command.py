@@ -2,80 +2,208 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from eval3dpw.commands import Evaluate, FitOptions
 from eval3dpw.comparison import RAW, Comparison
 from eval3dpw.constants import method_config, used_constants
+from eval3dpw.engines import Done, InProcess, Processes
 from eval3dpw.fit_files import FITS_FOLDER, GivenPredictions, fitted_weightings
+from eval3dpw.manifest import (
+    TIMINGS_FILE,
+    UnitRecord,
+    begin,
+    discard_partials,
+    refuse_inputs_among_results,
+    sole_writer,
+)
+from eval3dpw.openworld.world_parallel import usable_cores
 from eval3dpw.pipeline import Stages
 from eval3dpw.protocols import Protocol, find_protocol
-from eval3dpw.provenance import configuration, input_hashes, versions
+from eval3dpw.provenance import code_hash, configuration, input_hashes, versions
 from eval3dpw.report import write_report
 from eval3dpw.report_table import print_summary, report_console
 from eval3dpw.runs import (
     SUMMARY_FILE,
     RunLog,
-    clear_results,
     evaluate_files,
-    fit_and_evaluate,
     write_summary,
     writing_to,
 )
 from eval3dpw.sequences import find_sequences
 from eval3dpw.stage_networks import load_2d_stage
+from eval3dpw.units import FitUnit, Outcome
 from fitting.body import REGRESSOR_FILE, load_body
 from fitting.regressor import PACKAGED_REGRESSOR, load_regressor
 from pose2d.errors import InputError
+from pose2d.progress import meter, say
+from pose2d.storage import write_json
+
+_OF_THE_MACHINE = ("fresh", "engine", "workers", "address")
+"""Options that say how a run is done and not what comes out."""
+_PATHS = ("root", "out", "body_dir", "regressor", "initial", "checkpoint", "ccnet")
+_BY_CONTENT = (*_PATHS, "sequences", "constants", "report")
+"""Options that the manifest tells otherwise: files by their hashes, sequences by name, constants resolved."""
 
 
 def run_fits(options: FitOptions, weightings: Sequence[str]) -> dict[str, Any]:
     """Fit and compare, print the tables, write the results; gives back what summary.json holds.
 
+    Sequences that an interrupted run of the same configuration has finished in --out are not done again.
+
     Raises:
-        InputError: nothing could be done, or some sequences could not be used (after the others are finished).
+        InputError: nothing could be done, --out holds another run, or some sequences could not be used (after the
+            others are finished).
     """
     console = report_console()
-    protocol = find_protocol(options.protocol)
     _check(options, weightings)
-    paths = find_sequences(options.root, options.split, options.sequences)
-    stages, inputs = load_stages(options, weightings, protocol)
+    protocol = find_protocol(options.protocol)
+    sources = {path.stem: path for path in find_sequences(options.root, options.split, options.sequences)}
+    unit, inputs = load_unit(options, tuple(weightings))
     if options.body_dir is not None and options.regressor is None and options.initial is None:
         console.print("Note: the packaged regressor predicts shapes of the packaged body, not of --body-dir's.")
-    log = RunLog()
-    clear_results(options.out, inputs)
-    with writing_to(options.out):
-        comparison = fit_and_evaluate(
-            options.root,
-            paths,
-            protocol,
-            weightings,
-            stages,
-            options.out,
-            options.limit,
-            log,
-            lambda line: console.print(line, highlight=False, markup=False),
-        )
+    refuse_inputs_among_results(options.out, inputs)
+    kept = configuration(options) | used_constants(unit.stages.method, unit.stages.fitting)
+    kept = {name: value for name, value in kept.items() if name not in _OF_THE_MACHINE}
+    hashes = input_hashes(inputs)
+    identity = {
+        **{name: value for name, value in kept.items() if name not in (*_BY_CONTENT, "weighting")},
+        "weightings": list(weightings),
+        "sequences": list(sources),
+        "inputs": {Path(path).name: digest for path, digest in hashes.items()},
+        "versions": versions(),
+        "source code": code_hash(),
+    }
+    with writing_to(options.out), sole_writer(options.out):
+        done = begin(options.out, identity, sources, options.fresh)
+        log, records = _do_units(options, weightings, unit, sources, done)
+        tracks = [track for name in sources if name in records for track in records[name].tracks]
         record = {
             "command": type(options).__name__.lower(),
-            "configuration": configuration(options) | used_constants(stages.method, stages.fitting),
+            "configuration": kept,
             "versions": versions(),
-            "inputs": input_hashes([*log.used, *inputs]),
-            "seconds": {stage: round(seconds, 2) for stage, seconds in stages.seconds.items()},
-            "num_threads": torch.get_num_threads(),
+            "inputs": {str(path): records[path.stem].source_sha256 for path in log.used} | hashes,
         }
-        summary = write_summary(options.out, comparison, log, record)
+        summary = write_summary(options.out, Comparison(protocol, tuple(tracks)), log, record)
     print_summary(summary, console)
     console.print(f"Results: {options.out / SUMMARY_FILE}, {options.out / FITS_FOLDER}", highlight=False)
     if options.report:
         console.print(f"Report: {write_report(options.out)}", highlight=False)
     log.raise_if_some_failed(options.out)
     return summary
+
+
+def _do_units(
+    options: FitOptions,
+    weightings: Sequence[str],
+    unit: FitUnit,
+    sources: dict[str, Path],
+    done: dict[str, UnitRecord],
+) -> tuple[RunLog, dict[str, UnitRecord]]:
+    """Do what is not done yet; gives back how it went and the records of all finished sequences.
+
+    Raises:
+        InputError: no sequence could be used.
+    """
+    if done:
+        say(f"{len(done)} of {len(sources)} sequences are finished in {options.out}: going on with the others")
+    left = [path for name, path in sources.items() if name not in done]
+    records, failed, start = dict(done), dict[str, str](), time.perf_counter()
+    seconds: dict[str, float] = defaultdict(float)
+    persons = 0
+    try:
+        with (
+            meter("sequences", len(sources)) as shown,
+            contextlib.closing(_start(options, weightings, unit, left)) as outcomes,
+        ):
+            shown.move_to(len(done))
+            for outcome in outcomes:
+                name = outcome.item.stem
+                result = outcome.result
+                if result is not None and result.record is not None:
+                    records[name] = result.record
+                else:
+                    failed[name] = outcome.failure if result is None else result.failure
+                if result is not None:
+                    persons += result.num_persons
+                    for stage, spent in result.seconds.items():
+                        seconds[stage] += spent
+                shown.advance()
+                say(
+                    f"{len(records) + len(failed)}/{len(sources)} {name}: "
+                    + (f"failed: {failed[name]}" if name in failed else "done")
+                )
+    except BaseException:
+        discard_partials(options.out)
+        say(f"{len(records)} of {len(sources)} sequences are finished and kept in {options.out}")
+        raise
+    wall = time.perf_counter() - start
+    timings = {
+        "engine": options.engine,
+        "workers": options.workers,
+        "persons": persons,
+        "wall_seconds": round(wall, 2),
+        "persons_per_second": round(persons / wall, 2),
+        "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
+    }
+    write_json(options.out / TIMINGS_FILE, timings)
+    used = [path for name, path in sources.items() if name in records]
+    log = RunLog(used, {name: failed[name] for name in sources if name in failed})
+    log.raise_if_nothing_was_done()
+    return log, records
+
+
+def _start(
+    options: FitOptions, weightings: Sequence[str], unit: FitUnit, paths: Sequence[Path]
+) -> Generator[Done[Path, Outcome]]:
+    """Units of work on the engine that was asked for."""
+    here = replace(options, **{name: _absolute(getattr(options, name)) for name in _PATHS})
+    load = partial(load_work, here, tuple(weightings), code_hash())
+    paths = [_absolute(path) for path in paths]
+    if options.engine == "ray":
+        from eval3dpw.ray_engine import Ray
+
+        return Ray(options.address).run(load, paths)
+    if options.workers == 1 or (not options.workers and usable_cores() == 1) or len(paths) < 2:
+        return InProcess().run(lambda: unit, paths)
+    return Processes(options.workers).run(load, paths)
+
+
+def _absolute(path: Any) -> Any:
+    return None if path is None else Path(path).absolute()  # workers may stand in another folder
+
+
+def load_unit(options: FitOptions, weightings: tuple[str, ...]) -> tuple[FitUnit, list[Path]]:
+    """What fits a sequence, with everything loaded, and the files that it came from.
+
+    Raises:
+        InputError: one of the files is missing or does not fit.
+    """
+    protocol = find_protocol(options.protocol)
+    stages, inputs = load_stages(options, weightings, protocol)
+    return FitUnit(options.root, options.out, protocol, weightings, stages, options.limit), inputs
+
+
+def load_work(options: FitOptions, weightings: tuple[str, ...], code: str) -> FitUnit:
+    """The same in a worker, which may be on another machine.
+
+    Raises:
+        InputError: as `load_unit`, or the machine has another version of this project.
+    """
+    if code_hash() != code:
+        raise InputError(
+            f"{platform.node()} has other sources of this project than the machine that started the run: install the "
+            "same version on all machines"
+        )
+    return load_unit(options, weightings)[0]
 
 
 def run_evaluation(options: Evaluate) -> Comparison:
@@ -101,6 +229,7 @@ def run_evaluation(options: Evaluate) -> Comparison:
             "inputs": input_hashes([*log.used, *fit_files, *bodies]),
         }
         with writing_to(options.out):
+            (options.out / SUMMARY_FILE).unlink(missing_ok=True)  # it stands only beside the results it belongs to
             write_summary(options.out, comparison, log, record)
     print_summary(summary, report_console())
     if options.report and options.out is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -32,24 +33,25 @@ class TrackFits:
     weights: Float[np.ndarray, "n k"] | None = None
     """What the objective multiplied each keypoint's error by; None for initial predictions."""
 
+    def arrays(self, track: Track) -> dict[str, tuple[int | None, Any]]:
+        """What the file holds, each with the axis of its frames (None: the same for all), the camera among them."""
+        size = {} if track.image_size_wh is None else {"image_size_wh": (None, np.array(track.image_size_wh))}
+        return {
+            "track": (None, np.array(self.track)),
+            "sequence": (None, np.array(track.sequence)),
+            "actor": (None, np.array(track.actor)),
+            "weighting": (None, np.array(self.weighting)),
+            "frame_ids": (0, self.frame_ids),
+            "intrinsics": (None, track.intrinsics),
+            **{f.name: (0, value) for f in fields(self.fits) if (value := getattr(self.fits, f.name)) is not None},
+            **({} if self.weights is None else {"weights": (0, self.weights)}),
+            **size,
+        }
+
     def save(self, folder: str | Path, track: Track) -> Path:
         """Write `<folder>/<weighting>/<track>.npz`, with the camera beside the body."""
         path = Path(folder) / self.weighting / f"{self.track}.npz"
-        arrays = {f.name: value for f in fields(self.fits) if (value := getattr(self.fits, f.name)) is not None}
-        if self.weights is not None:
-            arrays["weights"] = self.weights
-        if track.image_size_wh is not None:
-            arrays["image_size_wh"] = np.array(track.image_size_wh)
-        write_npz(
-            path,
-            track=np.array(self.track),
-            sequence=np.array(track.sequence),
-            actor=np.array(track.actor),
-            weighting=np.array(self.weighting),
-            frame_ids=self.frame_ids,
-            intrinsics=track.intrinsics,
-            **arrays,
-        )
+        write_npz(path, **{name: values for name, (_, values) in self.arrays(track).items()})
         return path
 
     @classmethod

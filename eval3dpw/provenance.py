@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
+import importlib.util
 import platform
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 from pose2d.storage import sha256
 
+_SOURCES = ("pose2d", "calibration", "fitting", "eval3dpw")
 _PACKAGES = ("calibrated-pose", "numpy", "opencv-python-headless", "roma", "scipy", "smplx", "torch")
 
 
@@ -36,6 +39,16 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def code_hash() -> str:
+    """SHA-256 over this project's own sources: results of an interrupted run are continued by the same code only."""
+    digest = hashlib.sha256()
+    for package in _SOURCES:
+        root = Path(str(importlib.util.find_spec(package).submodule_search_locations[0]))  # type: ignore[union-attr,index]
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{package}/{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def input_hashes(paths: Iterable[str | Path]) -> dict[str, str]:

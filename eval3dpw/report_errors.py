@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,18 +39,21 @@ class FrameTable:
     def __len__(self) -> int:
         return len(self.frame_ids)
 
+    def arrays(self) -> dict[str, tuple[int | None, Any]]:
+        """What the file holds, each with the axis of its frames (None: the same for all)."""
+        return {
+            "sequence": (None, np.array(self.sequence)),
+            "frame_ids": (0, self.frame_ids),
+            "rows": (None, np.array(self.rows)),
+            "joints": (None, np.array(self.joints)),
+            "joint_mm": (1, self.joint_mm.astype(np.float32)),
+            **{name: (1, values.astype(np.float32)) for name, values in self.errors_mm.items()},
+        }
+
     def save(self, folder: str | Path) -> Path:
         """Write `<folder>/<track>.npz`."""
         path = Path(folder) / f"{self.track}.npz"
-        write_npz(
-            path,
-            sequence=np.array(self.sequence),
-            frame_ids=self.frame_ids,
-            rows=np.array(self.rows),
-            joints=np.array(self.joints),
-            joint_mm=self.joint_mm.astype(np.float32),
-            **{name: values.astype(np.float32) for name, values in self.errors_mm.items()},
-        )
+        write_npz(path, **{name: values for name, (_, values) in self.arrays().items()})
         return path
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Whole runs over the sequences of a split: fit, evaluate, write, report what could not be used."""
+"""What runs over the sequences of a split share: their log, errors of tracks, evaluation of files, the summary."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval3dpw.comparison import INITIAL, METRICS, Comparison, TrackErrors
-from eval3dpw.fit_files import FITS_FOLDER, TrackFits, fitted_weightings
-from eval3dpw.pipeline import Observations, Stages, initial_fits, observe, read_fittable, refine_track
-from eval3dpw.protocols import Protocol, evaluate_track, pose_truth
-from eval3dpw.report_errors import ERRORS_FOLDER, FrameTable
+from eval3dpw.comparison import INITIAL, METRICS, Comparison, TrackErrors, TrackMeans
+from eval3dpw.fit_files import TrackFits, fitted_weightings
+from eval3dpw.protocols import FrameErrors, Protocol, evaluate_track, join_errors, pose_truth
+from eval3dpw.report_errors import FrameTable
 from eval3dpw.sequences import Track, find_sequences, read_sequence
 from fitting.body import Body
 from pose2d.errors import InputError
-from pose2d.storage import write_json, write_npz
+from pose2d.storage import write_json
 
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 KEYPOINTS_FOLDER = "keypoints"
+EVALUATION_BATCH = 128
+"""Frames posed at a time: 128 x 6890 vertices in double precision are 21 MB."""
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
@@ -37,7 +38,7 @@ class RunLog:
     failed: dict[str, str] = field(default_factory=dict)
     """Why a sequence could not be used, by name."""
 
-    def attempt(self, path: Path, work: Callable[[], list[TrackErrors]]) -> list[TrackErrors]:
+    def attempt(self, path: Path, work: Callable[[], list[TrackMeans]]) -> list[TrackMeans]:
         """Run the work of one sequence; a user's mistake in it does not end the run."""
         try:
             result = work()
@@ -71,13 +72,12 @@ class RunLog:
 
 @contextlib.contextmanager
 def writing_to(out: Path) -> Iterator[None]:
-    """Begin a run in `out`: the folder exists, an older summary is gone, and a full disk is told in one sentence."""
+    """Write to `out`: the folder exists, and a full disk is told in one sentence."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make the folder {out}: {error.strerror}; choose another --out") from None
     try:
-        (out / SUMMARY_FILE).unlink(missing_ok=True)  # a summary stands only beside the results it belongs to
         yield
     except OSError as error:
         if error.errno in _CANNOT_WRITE:
@@ -88,108 +88,27 @@ def writing_to(out: Path) -> Iterator[None]:
         raise
 
 
-def clear_results(out: Path, inputs: Sequence[Path]) -> None:
-    """Remove what an earlier run left in `out`, so that its fits are not taken for this one's.
-
-    Raises:
-        InputError: one of this run's inputs lies among them.
-    """
-    folders = (f"{FITS_FOLDER}/*", KEYPOINTS_FOLDER, ERRORS_FOLDER)
-    old = [file for folder in folders for file in out.glob(f"{folder}/*.npz")]
-    wanted = {path.resolve() for path in inputs} & {path.resolve() for path in old}
-    if wanted:
-        raise InputError(f"{min(wanted)} is an input of this run and would be overwritten: choose another --out")
-    for file in [
-        out / SUMMARY_FILE,
-        out / REPORT_FILE,
-        *old,
-    ]:  # the summary first: it stands only beside the results it belongs to
-        file.unlink(missing_ok=True)
-
-
-def fit_and_evaluate(
-    root: Path,
-    paths: Sequence[Path],
-    protocol: Protocol,
-    weightings: Sequence[str],
-    stages: Stages,
-    out: Path,
-    limit: int | None,
-    log: RunLog,
-    say: Callable[[str], None],
-) -> Comparison:
-    """Fit every track of some sequences under every weighting, write the fits and compare them.
-
-    Raises:
-        InputError: no sequence could be used.
-    """
-    tracks: list[TrackErrors] = []
-    for number, path in enumerate(paths, start=1):
-        tracks += log.attempt(path, partial(_one_sequence, root, path, protocol, weightings, stages, out, limit))
-        state = f"failed: {log.failed[path.stem]}" if path.stem in log.failed else "done"
-        say(f"{number}/{len(paths)} {path.stem}: {state}")
-    log.raise_if_nothing_was_done()
-    return Comparison(protocol, tuple(tracks))
-
-
-def _one_sequence(
-    root: Path,
-    path: Path,
-    protocol: Protocol,
-    weightings: Sequence[str],
-    stages: Stages,
-    out: Path,
-    limit: int | None,
-) -> list[TrackErrors]:
-    with stages.timed("reading"):
-        tracks = read_fittable(path, root, protocol, limit)
-    results = []
-    for seen in observe(tracks, stages, oracle="oracle" in weightings):
-        fits = [initial_fits(seen), *(refine_track(seen, weighting, stages) for weighting in weightings)]
-        with stages.timed("writing"):
-            for fit in fits:
-                fit.save(out / FITS_FOLDER, seen.track)
-            _save_keypoints(seen, out)
-        with stages.timed("evaluation"):
-            errors = track_errors(seen.track, fits, protocol, stages.find_body)
-            frame_table(errors, protocol).save(out / ERRORS_FOLDER)
-            results.append(errors)
-    return results
-
-
-def _save_keypoints(seen: Observations, out: Path) -> None:
-    """2D keypoints of a track with every score that was computed for them, `keypoints/<track>.npz`."""
-    names = ("confidence", "visibility", "rescored", "oracle")
-    scores = {name: value for name in names if (value := getattr(seen.evidence, name)) is not None}
-    poses = seen.poses
-    write_npz(
-        out / KEYPOINTS_FOLDER / f"{seen.track.name}.npz",
-        skeleton=np.array(poses.skeleton.name),
-        frame_ids=seen.track.frame_ids,
-        boxes_xywh=poses.boxes_xywh,
-        xy_px=poses.xy_px,
-        raw_score=poses.raw_score,
-        **scores,
-    )
-
-
 def track_errors(
     track: Track, fits: Sequence[TrackFits], protocol: Protocol, find_body: Callable[[str], Body]
 ) -> TrackErrors:
-    """Errors of several fits of the same frames."""
-    truth = pose_truth(protocol, track, find_body)
+    """Errors of several fits of the same frames.
+
+    Bodies are posed a batch at a time. Which frames make a batch depends on their numbers alone, so that the errors are
+    the same bits however a track was cut into chunks.
+    """
     body = find_body("neutral")
-    errors = {
-        fit.weighting: evaluate_track(
-            protocol,
-            torch.as_tensor(fit.fits.rotations).float(),
-            torch.as_tensor(fit.fits.betas).float(),
-            body,
-            truth,
-        )
-        for fit in fits
-    }
-    return TrackErrors(track.sequence, track.name, track.frame_ids, errors)
+    errors: dict[str, list[FrameErrors]] = {fit.weighting: [] for fit in fits}
+    batch_of_frame = track.frame_ids // EVALUATION_BATCH
+    for number in np.unique(batch_of_frame):
+        chosen = np.flatnonzero(batch_of_frame == number)
+        truth = pose_truth(protocol, track.select(chosen), find_body)
+        for fit in fits:
+            rotations, betas = (
+                torch.as_tensor(values[chosen]).float() for values in (fit.fits.rotations, fit.fits.betas)
+            )
+            errors[fit.weighting].append(evaluate_track(protocol, rotations, betas, body, truth))
+    joined = {row: join_errors(parts) for row, parts in errors.items()}
+    return TrackErrors(track.sequence, track.name, track.frame_ids, joined)
 
 
 def frame_table(errors: TrackErrors, protocol: Protocol) -> FrameTable:
@@ -224,7 +143,7 @@ def evaluate_files(
         InputError: no fits, no such sequences, or nothing in common.
     """
     folders = fitted_weightings(results)
-    tracks: list[TrackErrors] = []
+    tracks: list[TrackMeans] = []
     for path in find_sequences(root, split, names):
         tracks += log.attempt(path, partial(_evaluate_sequence, path, folders, protocol, find_body))
     log.raise_if_nothing_was_done()
@@ -237,7 +156,7 @@ def evaluate_files(
 
 def _evaluate_sequence(
     path: Path, folders: dict[str, Path], protocol: Protocol, find_body: Callable[[str], Body]
-) -> list[TrackErrors]:
+) -> list[TrackMeans]:
     results = []
     for track in read_sequence(path, image_root=None):
         files = {name: folder / f"{track.name}.npz" for name, folder in folders.items()}
@@ -254,7 +173,7 @@ def _evaluate_sequence(
         if len(frames) == 0:
             continue
         kept = [TrackFits(track.name, name, frames, fit.at(frames)) for name, fit in fits.items()]
-        results.append(track_errors(track.select(frames), kept, protocol, find_body))
+        results.append(track_errors(track.select(frames), kept, protocol, find_body).means())
     return results
 
 

@@ -52,7 +52,7 @@ def write_run(root: Path, out: Path, sequence_files: list[Path], skeleton: str =
                 confidence=confidence,
                 oracle=np.clip(confidence + rng.normal(0, 0.1, shape), 0, 1),
             )
-            results.append(track_errors(track, fits, protocol, lambda gender: load_body(None, gender)))
+            results.append(track_errors(track, fits, protocol, lambda gender: load_body(None, gender)).means())
         log.used.append(path)
     configuration = {"root": str(root), "out": str(out), "split": "test", "sequences": [], "flip": True}
     record = {"command": "compare", "configuration": configuration, "versions": {"python": "3"}, "inputs": {}}

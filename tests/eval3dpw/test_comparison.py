@@ -22,7 +22,7 @@ def comparison(protocol="camerahmr", rows=("init", "raw", "ccnet"), parts=()) ->
     tracks = []
     for number, base in enumerate(([100.0, 110.0], [80.0], [95.0, 105.0, 100.0])):
         errors = {row: frame_errors(np.array(base) + gains[row], parts) for row in rows}
-        tracks.append(TrackErrors(f"s{number}", f"s{number}_0", np.arange(len(base)), errors))
+        tracks.append(TrackErrors(f"s{number}", f"s{number}_0", np.arange(len(base)), errors).means())
     return Comparison(PROTOCOLS[protocol], tuple(tracks))
 
 
@@ -64,7 +64,7 @@ def test_tracks_are_reported_too():
 
 def test_methods_must_be_the_same_on_all_tracks():
     whole = comparison()
-    lame = TrackErrors("s", "s_0", np.arange(1), {"init": frame_errors([1.0])})
+    lame = TrackErrors("s", "s_0", np.arange(1), {"init": frame_errors([1.0])}).means()
     with pytest.raises(InputError, match="same methods"):
         Comparison(whole.protocol, (*whole.tracks, lame))
     with pytest.raises(InputError, match="no track"):

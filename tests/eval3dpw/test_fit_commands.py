@@ -124,7 +124,7 @@ def test_initial_predictions_of_another_method(world, run, tmp_path):
     (tmp_path / "given").mkdir()
     for file in given.glob("*.npz"):
         (tmp_path / "given" / file.name).write_bytes(file.read_bytes())
-    status, _, second = run("fit", "--weighting", "uniform", "--initial", tmp_path / "given", root=world)
+    status, _, second = run("fit", "--weighting", "uniform", "--initial", tmp_path / "given", "--fresh", root=world)
     assert status == 0
     assert second["rows"] == first["rows"]
 
@@ -133,12 +133,14 @@ def test_initial_predictions_of_another_method(world, run, tmp_path):
     flat["frame_ids"] = np.concatenate([f["frame_ids"] for f in files.values()])
     flat["track"] = np.repeat(list(files), [len(f["frame_ids"]) for f in files.values()])
     np.savez(tmp_path / "flat.npz", **flat)
-    status, _, third = run("fit", "--weighting", "uniform", "--initial", tmp_path / "flat.npz", root=world)
+    status, _, third = run("fit", "--weighting", "uniform", "--initial", tmp_path / "flat.npz", "--fresh", root=world)
     assert status == 0
     assert third["rows"] == first["rows"]
 
     (tmp_path / "given" / "two_00_1.npz").unlink()
-    status, printed, partly = run("fit", "--weighting", "uniform", "--initial", tmp_path / "given", root=world)
+    status, printed, partly = run(
+        "fit", "--weighting", "uniform", "--initial", tmp_path / "given", "--fresh", root=world
+    )
     assert status == 2
     assert "two_00_1" in one_sentence(printed)
     assert partly["num_tracks"] == 1
@@ -151,7 +153,8 @@ def test_an_earlier_runs_fits_are_not_mixed_with_this_ones(world, run, tmp_path)
     assert status == 2
     assert "choose another --out" in one_sentence(printed)
     assert len(list(initial.glob("*.npz"))) == 3
-    assert run("fit", "--weighting", "uniform", "--limit", 1, "--sequences", "alone_00", root=world)[0] == 0
+    fewer = ("--weighting", "uniform", "--limit", 1, "--sequences", "alone_00")
+    assert run("fit", *fewer, "--fresh", root=world)[0] == 0
     left = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.npz"))
     assert left == ["errors/alone_00_0.npz", "fits/init/alone_00_0.npz", "fits/uniform/alone_00_0.npz",
                     "keypoints/alone_00_0.npz"]  # fmt: skip
@@ -290,12 +293,12 @@ def test_bodies_of_another_topology_than_the_regressors(world, run, tmp_path):
 def test_a_full_disk_is_told_in_one_sentence(world, run, tmp_path, monkeypatch):
     import errno
 
-    import pose2d.storage
+    from eval3dpw.track_files import Parts
 
     def full(*arguments, **fields):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "out" / "fits"))
 
-    monkeypatch.setattr(pose2d.storage.np, "savez_compressed", full)
+    monkeypatch.setattr(Parts, "_write_array", full)
     status, printed, summary = run("fit", "--weighting", "uniform", root=world)
     assert status == 2
     assert "No space left on device" in one_sentence(printed)
