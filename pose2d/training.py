@@ -1,4 +1,4 @@
-"""Training a pose network on crops in COCO's layout, within a budget of time, on one or two CPU cores."""
+"""Training a pose network on crops of annotated persons, within a budget of time, on one or two CPU cores."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from torch import nn
 from pose2d.checkpoints import read_tensors
 from pose2d.crops import apply_affine, invert_affine
 from pose2d.datasets.augmentation import Augmentation, augment, epoch_order, plain_views
-from pose2d.datasets.coco import read_coco
 from pose2d.datasets.coco_ap import average_precision
 from pose2d.datasets.crop_set import CropSet, cut_crops, network_affine
+from pose2d.datasets.kinds import DATASETS, DatasetName
 from pose2d.errors import InputError
 from pose2d.networks.base import predict
 from pose2d.networks.catalogue import build_network
 from pose2d.networks.ipr import IPR
-from pose2d.skeletons import COCO17
 from pose2d.storage import atomic_path
 from pose2d.training_losses import PoseLoss, Targets, pose_loss
 from pose2d.training_run import Schedule, TrainingRun, described
@@ -39,7 +38,7 @@ class TrainPoseConfig:
     """A training run; the defaults are those of the bundled network.
 
     Attributes:
-        data: directory in COCO's layout.
+        data: directory in the data set's layout.
         out: directory of checkpoints, logs and the cache of crops.
         network: name of the network (`networks` lists them).
         train_split: split to train on.
@@ -63,6 +62,7 @@ class TrainPoseConfig:
             shapes agree.
         limit: train on the first persons only.
         resume: go on from the checkpoint in `out`.
+        dataset: the layout of `data`, which decides the keypoints.
     """
 
     data: Path
@@ -88,6 +88,7 @@ class TrainPoseConfig:
     initial: Path | None = None
     limit: int | None = None
     resume: bool = False
+    dataset: DatasetName = "coco"
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,14 @@ def train_pose(config: TrainPoseConfig) -> TrainPoseResult:
     """
     torch.set_num_threads(config.threads)
     loss_of = pose_loss(config.network)
-    dataset = read_coco(config.data, config.train_split)
+    kind = DATASETS[config.dataset]
+    dataset = kind.read(config.data, config.train_split)
     if config.limit is not None:
         dataset = dataset.select(np.arange(min(config.limit, len(dataset))))
-    held_out = read_coco(config.data, config.validation_split)
+    held_out = kind.read(config.data, config.validation_split)
     spread = np.linspace(0, len(held_out) - 1, min(config.validation_persons, len(held_out))).astype(int)
     torch.manual_seed(config.seed)
-    network = build_network(config.network, len(COCO17))
+    network = build_network(config.network, len(kind.skeleton))
     assert isinstance(network, nn.Module)
     if config.initial is not None:
         print(f"took {take_over(network, config.initial)} tensors from {config.initial}", flush=True)

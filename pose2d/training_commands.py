@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pose2d.datasets.names import DatasetName
+
 
 @dataclass(frozen=True)
 class TrainPose:
-    """Train a small pose network on crops in COCO's layout, within a budget of time."""
+    """Train a small pose network on crops of annotated persons, within a budget of time."""
 
     data: Path
-    """Directory in COCO's layout: annotations/person_keypoints_<split>.json and images/<split>."""
+    """Directory in the data set's layout; COCO's: annotations/person_keypoints_<split>.json and images/<split>."""
     out: Path
     """Directory of checkpoints, the log and the cache of crops."""
     network: str = "sbl-small"
@@ -34,6 +36,8 @@ class TrainPose:
     """Of torch."""
     initial: Path | None = None
     """Weights of another network whose backbone is taken over."""
+    dataset: DatasetName = "coco"
+    """Layout of --data and keypoints of the network: COCO's 17, MPII's 16 or COCO-WholeBody's 133."""
     resume: bool = False
     """Go on from the checkpoint in --out."""
     export: Path | None = None
@@ -57,6 +61,7 @@ class TrainPose:
             threads=self.threads,
             initial=self.initial,
             resume=self.resume,
+            dataset=self.dataset,
         )
         result = train_pose(config)
         print(

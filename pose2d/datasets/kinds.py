@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pose2d.datasets.coco import KeypointDataset, read_coco
 from pose2d.datasets.mpii import read_mpii
+from pose2d.datasets.names import DatasetName
 from pose2d.datasets.wholebody import read_wholebody
 from pose2d.skeletons import COCO17, MPII16, WHOLEBODY133, Skeleton
-
-DatasetName = Literal["coco", "mpii", "wholebody"]
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ SCALE_PX = 200.0
 """MPII's scale is the person's height over 200 px."""
 HEAD_SHARE = 0.6
 """Head segment length over the head box's diagonal (the SC_BIAS of the official evaluation)."""
-_SHIFT = 15.0
-"""By how many scales the official readers move the centre down, not to cut legs off."""
+CENTER_SHIFT_PX = 15.0
+"""How far the official readers move the centre down at scale 1, not to cut legs off."""
 
 
 def read_mpii(root: str | Path, split: str) -> KeypointDataset:
@@ -85,7 +85,7 @@ def _person(path: Path, row: int, entry: Any) -> tuple[np.ndarray, float, np.nda
     if shapes != ((2,), (len(MPII16), 2), (len(MPII16),)) or not np.isfinite(joints).all() or not scale > 0:
         raise InputError(f"{path}: entry {row} needs a center of 2 numbers, a scale above 0, 16 joints of 2 numbers")
     if center[0] >= 0:
-        center = center + (0.0, _SHIFT * scale) - 1.0
+        center = center + (0.0, CENTER_SHIFT_PX * scale) - 1.0
     return center, scale, joints - 1.0, labelled
 
 
@@ -95,10 +95,11 @@ def _head_sizes(path: Path, rows: list[int], entries: int, xy: np.ndarray, visib
         both = visible[:, neck] & visible[:, top]
         return np.where(both, np.linalg.norm(xy[:, top] - xy[:, neck], axis=-1), np.nan)
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         corners = np.asarray(loadmat(path)["headboxes_src"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError, OSError, NotImplementedError) as error:
+    except (MatReadError, KeyError, TypeError, ValueError, OSError, NotImplementedError) as error:
         raise InputError(f"{path}: no head boxes can be read ({error}); it needs headboxes_src") from None
     if corners.shape != (2, 2, entries):
         raise InputError(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from pose2d.crops import apply_affine, box_to_crop
 from pose2d.datasets.mpii import read_mpii
@@ -60,3 +61,23 @@ def test_crops_are_the_official_ones(tmp_path: Path) -> None:
 def test_bad_files_are_refused(entries: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         read_mpii(write(tmp_path, entries), "valid")
+
+
+def test_head_sizes_come_from_the_evaluations_file(tmp_path: Path) -> None:
+    root = write(tmp_path, [person(), person(center=[-1.0, -1.0]), person(joints_vis=[1] * 9 + [0] * 7)])
+    joints = np.array(person()["joints"])
+    measured = read_mpii(root, "valid").head_sizes_px
+    assert measured[0] == pytest.approx(np.linalg.norm(joints[9] - joints[8])) and np.isnan(measured[1])
+    # lib/dataset/mpii.py: headsizes = norm(headboxes_src[1] - headboxes_src[0], axis=0) * 0.6
+    boxes = np.random.default_rng(1).uniform(0, 100, (2, 2, 3))
+    boxes[:, :, 2] = 0.0
+    savemat(root / "annot" / "gt_valid.mat", {"headboxes_src": boxes})
+    dataset = read_mpii(root, "valid")
+    assert dataset.head_sizes_px[0] == pytest.approx(0.6 * np.linalg.norm(boxes[1, :, 0] - boxes[0, :, 0]))
+    assert np.isnan(dataset.select(np.array([1])).head_sizes_px[0])
+    savemat(root / "annot" / "gt_valid.mat", {"headboxes_src": boxes[:, :, :2]})
+    with pytest.raises(InputError, match=r"\(2, 2, 3\) is needed"):
+        read_mpii(root, "valid")
+    (root / "annot" / "gt_valid.mat").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="no head boxes can be read"):
+        read_mpii(root, "valid")
