@@ -11,7 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from eval3dpw.comparison import INITIAL
 from eval3dpw.fit_files import TrackFits
@@ -21,13 +21,14 @@ from eval3dpw.report_data import Run, SolvedFrames, TrackKeypoints
 from eval3dpw.report_errors import FrameTable
 from eval3dpw.report_scene import MovingMesh
 from eval3dpw.sequences import Track
-from pose2d.crops import apply_affine, square_crop_affine, warp_crop
+from pose2d.crops import apply_affine, square_crop_affine
 from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
 
 PANEL_PX = 320
 _MARGIN = 1.25  # side of the shown square over the longer side of the person
 _QUALITY = 78
+_HATCH_PX = 10
 
 Candidate = tuple[float, str, int, str]
 """How much a frame asks to be shown, its track, its number, why."""
@@ -194,12 +195,31 @@ def _photo(run: Run, track: Track | None, frame_id: int, affine: np.ndarray) -> 
     path: Path | None = None if track is None else run.image_path(track, frame_id)
     if path is not None:
         try:
-            return warp_crop(read_image(path), affine, (PANEL_PX, PANEL_PX)), ""
+            return photo_panel(read_image(path), affine), ""
         except InputError:
             pass
-    panel = np.full((PANEL_PX, PANEL_PX, 3), 225, np.uint8)
+    panel = _hatched()
     cv2.putText(panel, "image not there", (12, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (60, 60, 60), 1, cv2.LINE_AA)
     return panel, "The image of this frame is not there, or cannot be read; bodies are drawn without it."
+
+
+def photo_panel(image: UInt8[np.ndarray, "h w 3"], affine: Float[np.ndarray, "2 3"]) -> UInt8[np.ndarray, "p p 3"]:
+    """The part of an image that `affine` maps into a panel; what lies beyond its border is hatched, no black."""
+    return cv2.warpAffine(
+        image,
+        affine,
+        (PANEL_PX, PANEL_PX),
+        dst=_hatched(),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_TRANSPARENT,
+    )
+
+
+def _hatched() -> np.ndarray:
+    """A panel for where there is no photograph: light grey with thin diagonal lines, as a map shows no data."""
+    row, column = np.indices((PANEL_PX, PANEL_PX))
+    shade = np.where((row + column) % _HATCH_PX < 1, 205, 232).astype(np.uint8)
+    return np.repeat(shade[..., None], 3, axis=2)
 
 
 def _data_url(picture: np.ndarray) -> str:
