@@ -91,7 +91,12 @@ def choose_frames(
     chosen: dict[tuple[str, int], list[str]] = {}
 
     def take(scores: list[Candidate]) -> None:
-        for _, track, frame_id, reason in sorted(scores, reverse=True)[:each]:
+        best: dict[str, Candidate] = {}  # one of each track before a second one: neighbouring frames look alike
+        for score in (ordered := sorted(scores, reverse=True)):
+            best.setdefault(score[1], score)
+        firsts = list(best.values())[:each]
+        others = [score for score in ordered[: 2 * each] if score not in firsts]
+        for _, track, frame_id, reason in (firsts + others)[:each]:
             chosen.setdefault((track, frame_id), []).append(reason)
 
     worst: list[Candidate] = []

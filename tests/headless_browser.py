@@ -13,6 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
+_STRIP_PX = 2000
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe"),
@@ -148,10 +152,13 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=code or key, **extra)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=code or key)
 
-    def screenshot(self, path: Path, whole: bool = True) -> None:
-        """Write a PNG of the page."""
-        extra: dict[str, Any] = {"captureBeyondViewport": whole}
-        if whole:
-            size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-            extra["clip"] = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 16000), "scale": 1}
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png", **extra)["data"]))
+    def screenshot(self, path: Path) -> None:
+        """Write a PNG of the whole page, put together from strips: one of many thousand pixels repeats itself."""
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        strips = []
+        for top in range(0, round(size["height"]), _STRIP_PX):
+            height = min(_STRIP_PX, round(size["height"]) - top)
+            clip = {"x": 0, "y": top, "width": size["width"], "height": height, "scale": 1}
+            data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)["data"]
+            strips.append(cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR))
+        cv2.imwrite(str(path), np.concatenate(strips))

@@ -85,7 +85,7 @@ const Charts = (() => {
         if (again) again.focus();
       });
       const sample = node("svg", { width: 30, height: 10, "aria-hidden": "true" });
-      sample.style.cssText = "display:inline-block;width:30px;height:10px;margin:0 .35em";
+      sample.style.cssText = "display:inline-block;width:30px;height:10px;margin:0 .5em 0 .35em";
       sample.append(node("line", { x1: 0, x2: 30, y1: 5, y2: 5, stroke: DATA.colours[row] ?? "#1b1f24", "stroke-width": row === DATA.shown ? 3 : 2, "stroke-dasharray": dash(row) }));
       label.append(box, sample, row);
       item.append(label);
@@ -167,7 +167,7 @@ const drawings = {
   scatter(figure) {
     const name = document.querySelector('[data-for="scatter"]').value;
     const points = DATA.confidence.scores[name].scatter;
-    const chart = Charts.frame(figure, `Confidence against OKS: ${name} (${points.length} keypoints)`, {
+    const chart = Charts.frame(figure, `Confidence against OKS: ${name} (${points.length.toLocaleString("en")} keypoints)`, {
       x: [0, Math.max(1, Charts.range(points.map((p) => p[0]))[1])], y: [0, 1], xName: "confidence", yName: "OKS", maxWidth: 640,
     });
     Charts.dots(chart, points, name, 2);

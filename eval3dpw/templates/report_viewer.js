@@ -154,7 +154,14 @@
       gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, s.faces, gl.DYNAMIC_DRAW);
       gl.uniform1f(uniforms.lit, 1);
       gl.uniform4fv(uniforms.colour, colour(DATA.colours[row], alpha));
+      if (alpha < 1) { // depth first: of a translucent body only the nearest surface is seen
+        gl.colorMask(false, false, false, false);
+        gl.drawElements(gl.TRIANGLES, s.faces.length, gl.UNSIGNED_SHORT, 0);
+        gl.colorMask(true, true, true, true);
+        gl.depthFunc(gl.LEQUAL);
+      }
       gl.drawElements(gl.TRIANGLES, s.faces.length, gl.UNSIGNED_SHORT, 0);
+      gl.depthFunc(gl.LESS);
     }
     drawFloor(Number.isFinite(floor) ? floor : -1);
     byId("chosen").textContent = `${s.frameIds[frame]} (${frame + 1}/${s.frameIds.length})`;

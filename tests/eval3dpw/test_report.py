@@ -12,7 +12,7 @@ from eval3dpw.report_bodies import fitted_mesh, moving_mesh, pose_rows
 from eval3dpw.report_data import evenly, load_run
 from eval3dpw.report_errors import ERRORS_FOLDER, FrameTable, tabulate_errors
 from eval3dpw.report_page import json_block
-from eval3dpw.report_pictures import photo_panel
+from eval3dpw.report_pictures import choose_frames, photo_panel
 from eval3dpw.report_scene import MovingMesh, pack, scene_record, unpack
 from fitting.body import load_body
 from pose2d.errors import InputError
@@ -164,6 +164,17 @@ def test_long_runs_are_sampled_and_the_page_says_so(make_run):
     assert data["series"][0]["frame_ids"] == [0, 7, 11] and len(data["scenes"][0]["frame_ids"]) == 5
     assert "4 frames spread evenly over 12" in page and "at most 3 frames" in page
     assert "has 5 of its 12 frames" in page
+
+
+def test_frames_of_several_tracks_are_shown_before_two_of_one():
+    def table(name, errors):
+        errors_mm = {"mpjpe_mm": np.array([errors], float)}
+        return FrameTable(name, name, np.arange(len(errors)), ("raw",), errors_mm, (), np.zeros((1, len(errors), 0)))
+
+    tables = [table("a", [9, 8, 7]), table("b", [1, 2])]
+    chosen = choose_frames(tables, {}, "raw", each=3)
+    assert [(one.track, one.frame_id) for one in chosen] == [("a", 0), ("b", 1), ("a", 1)]
+    assert chosen[0].reason == "worst: 9 mm by raw"
 
 
 def test_ten_thousand_frames_are_sampled_evenly():
