@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -41,8 +42,9 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def code_hash() -> str:
-    """SHA-256 over this project's own sources: results of an interrupted run are continued by the same code only."""
+    """SHA-256 over this project's own sources as this process found them: results of an interrupted run are continued by the same code only."""
     digest = hashlib.sha256()
     for package in _SOURCES:
         root = Path(str(importlib.util.find_spec(package).submodule_search_locations[0]))  # type: ignore[union-attr,index]

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from eval3dpw.comparison import METRICS, TrackErrors, TrackMeans
+from eval3dpw.comparison import METRICS, TrackErrors, TrackMeans, known_mean
 from eval3dpw.fit_files import FITS_FOLDER
 from eval3dpw.manifest import PARTS_FOLDER, UnitRecord
 from eval3dpw.openworld.world_parallel import single_thread
 from eval3dpw.pipeline import JOINT_BOX_SCALE, Observations, Stages, initial_fits, observe, read_fittable, refine_track
-from eval3dpw.protocols import Protocol
+from eval3dpw.protocols import JITTER, Protocol
 from eval3dpw.report_errors import ERRORS_FOLDER
 from eval3dpw.runs import KEYPOINTS_FOLDER, frame_table, track_errors
 from eval3dpw.sequences import Track, track_boxes
@@ -60,7 +60,6 @@ class FitUnit:
     weightings: tuple[str, ...]
     stages: Stages
     limit: int | None = None
-    chunk_frames: int = CHUNK_FRAMES
 
     def __call__(self, path: Path) -> Outcome:
         """Fit, evaluate and write the tracks of a sequence; a user's mistake in it is an outcome, no error.
@@ -83,7 +82,7 @@ class FitUnit:
             tracks = read_fittable(path, self.root, self.protocol, self.limit)
             for track in tracks:
                 track_boxes(track, JOINT_BOX_SCALE)  # a bad box is found before any work, not in the last chunk
-        chunks = [tracks] if whole_tracks(self.stages) else frame_chunks(tracks, self.chunk_frames)
+        chunks = [tracks] if whole_tracks(self.stages) else frame_chunks(tracks, CHUNK_FRAMES)
         if len(chunks) == 1:
             persons, store = sum(map(len, tracks)), None
             parts = Parts(None, 1, self._part(tracks))
@@ -160,16 +159,22 @@ def _error_arrays(errors: TrackErrors) -> Arrays:
     extra = list(errors.errors[rows[0]].parts)
     values = {name: np.stack([getattr(errors.errors[row], name) for row in rows]) for name in METRICS}
     values |= {name: np.stack([errors.errors[row].parts[name] for row in rows]) for name in extra}
+    values |= {name: np.stack([errors.errors[row].jitter[name] for row in rows]) for name in JITTER}
     return {"rows": (None, np.array(rows)), **{name: (1, value) for name, value in values.items()}}
 
 
 def _means(track: Track, parts: Parts) -> TrackMeans:
     keys = parts.keys(f"{_MEANS}{track.name}.npz")
     rows: dict[str, dict[str, float]] = {}
+    accelerations = 0
     for key in keys:
         if key[2] is None:
             rows = {str(row): {} for row in parts.whole(key)}
             continue
         for row, values in zip(rows, parts.whole(key), strict=True):
-            rows[row][key[1]] = float(values.mean())
-    return TrackMeans(track.sequence, track.name, len(track), rows)
+            mean, count = known_mean(values) if key[1] in JITTER else (float(values.mean()), len(track))
+            if mean is not None:
+                rows[row][key[1]] = mean
+            if key[1] == JITTER[0]:
+                accelerations = count
+    return TrackMeans(track.sequence, track.name, len(track), rows, accelerations)
