@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from eval3dpw.bootstrap import Estimate, TrackBootstrap
-from eval3dpw.protocols import FrameErrors, Protocol
+from eval3dpw.protocols import JITTER, FrameErrors, Protocol
 from pose2d.errors import InputError
 
 INITIAL = "init"
@@ -34,9 +34,12 @@ class TrackErrors:
         """What a comparison needs of them."""
         means = {
             row: {name: float(_values(frames, name).mean()) for name in (*METRICS, *frames.parts)}
+            | {name: mean for name, values in frames.jitter.items() if (mean := known_mean(values)[0]) is not None}
             for row, frames in self.errors.items()
         }
-        return TrackMeans(self.sequence, self.track, len(self.frame_ids), means)
+        jitter = next(iter(self.errors.values())).jitter
+        count = known_mean(jitter[JITTER[0]])[1] if jitter else 0
+        return TrackMeans(self.sequence, self.track, len(self.frame_ids), means, count)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,16 @@ class TrackMeans:
     track: str
     num_frames: int
     means: dict[str, dict[str, float]]
-    """By the name of the row, 'init' first, and the metric: the three and the protocol's `parts`."""
+    """By the name of the row, 'init' first, and the metric: the three, the protocol's `parts`, and the jitter where
+    there are accelerations."""
+    num_accelerations: int = 0
+    """Frames whose neighbours on both sides were evaluated too."""
+
+
+def known_mean(values: Float[np.ndarray, " n"]) -> tuple[float | None, int]:
+    """Mean of what is not NaN, and of how many numbers; None of none."""
+    known = values[~np.isnan(values)]
+    return (float(known.mean()) if len(known) else None), len(known)
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ class Comparison:
 
     def extra_metrics(self) -> tuple[str, ...]:
         """Names of what the protocol reports beside the three."""
-        return tuple(name for name in self.tracks[0].means[self.rows[0]] if name not in METRICS)
+        return tuple(name for name in self.tracks[0].means[self.rows[0]] if name not in (*METRICS, *JITTER))
 
     def summary(self, bootstrap: TrackBootstrap | None = None) -> dict[str, Any]:
         """Pooled errors with intervals and paired differences, and the errors of each track, ready for JSON.
@@ -108,7 +120,18 @@ class Comparison:
                     if reference in self.rows
                     else None
                 )
-        return row | {metric: _round(pooled[metric].value) for metric in self.extra_metrics()}
+        return row | {metric: _round(pooled[metric].value) for metric in self.extra_metrics()} | self._jitter(name)
+
+    def _jitter(self, name: str) -> dict[str, float | None]:
+        """Pooled over the frames that have both neighbours; null where there are none."""
+        tracks = [track for track in self.tracks if track.num_accelerations]
+        weights = [track.num_accelerations for track in tracks]
+        return {
+            metric: _round(np.average([track.means[name][metric] for track in tracks], weights=weights))
+            if tracks
+            else None
+            for metric in JITTER
+        }
 
     def _track(self, number: int) -> dict[str, Any]:
         track = self.tracks[number]

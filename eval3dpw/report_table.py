@@ -25,6 +25,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     console = console or report_console()
     console.print()
     console.print(_errors(summary))
+    console.print(_jitter(summary), highlight=False)
     if _PARTS[0][0] in summary["rows"][0]:
         console.print(_parts(summary))
     for reference in (INITIAL, RAW):
@@ -82,6 +83,15 @@ def _parts(summary: dict[str, Any]) -> Table:
             *(f"{100 * row[key]:.1f} %" if key in shares else f"{row[key]:.1f}" for key, _ in _PARTS),
         )
     return table
+
+
+def _jitter(summary: dict[str, Any]) -> str:
+    """One line: how unevenly the bodies of consecutive frames move."""
+    told = []
+    for row in summary["rows"]:
+        error, alone = row.get("acceleration_error_mm"), row.get("acceleration_mm")
+        told.append(f"{row['weighting']} {'-' if error is None else f'{error:.1f} ({alone:.1f})'}")
+    return "Jitter, error of acceleration in mm per frame squared (acceleration itself): " + ", ".join(told)
 
 
 def _title(summary: dict[str, Any]) -> str:

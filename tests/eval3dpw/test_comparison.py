@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def test_summary_has_the_keys_that_were_agreed():
     expected = {"weighting"}
     for metric in ("mpjpe_mm", "pa_mpjpe_mm", "mve_mm"):
         expected |= {metric, f"{metric}_interval", f"{metric}_minus_init", f"{metric}_minus_raw"}
+    expected |= {"acceleration_error_mm", "acceleration_mm"}
     for row in summary["rows"]:
         assert set(row) == expected
         assert len(row["mpjpe_mm_interval"]) == 2
@@ -47,6 +49,28 @@ def test_numbers_by_hand():
     assert rows["ccnet"]["mpjpe_mm_minus_raw"] == {"value": -1.0, "low": -1.0, "high": -1.0}
     assert rows["init"]["mpjpe_mm_minus_raw"]["value"] == 2.0
     assert rows["init"]["mve_mm_minus_init"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_jitter_is_pooled_over_the_frames_that_have_it_and_told_in_one_line():
+    tracks = []
+    for number, known in enumerate(([2.0, 4.0], [], [9.0])):
+        of_frames = np.array([np.nan, *known, np.nan])
+        errors = {
+            row: replace(
+                frame_errors(np.full(len(of_frames), 50.0)),
+                jitter={"acceleration_error_mm": of_frames + extra, "acceleration_mm": 2 * of_frames},
+            )
+            for row, extra in (("init", 1.0), ("raw", 0.0))
+        }
+        tracks.append(TrackErrors(f"s{number}", f"s{number}_0", np.arange(len(of_frames)), errors).means())
+    assert [track.num_accelerations for track in tracks] == [2, 0, 1]
+    summary = Comparison(PROTOCOLS["camerahmr"], tuple(tracks)).summary()
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert [row["acceleration_error_mm"] for row in summary["rows"]] == [6.0, 5.0]
+    assert [row["acceleration_mm"] for row in summary["rows"]] == [10.0, 10.0]
+    assert summary["tracks"][2]["errors"]["raw"]["acceleration_error_mm"] == 9.0
+    assert "init 6.0 (10.0), raw 5.0 (10.0)" in printed(summary)
+    assert "init -, raw -, ccnet -" in printed(comparison().summary())
 
 
 def test_a_difference_to_a_row_that_was_not_run_is_null():
