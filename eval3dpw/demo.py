@@ -22,6 +22,7 @@ from eval3dpw.sequences import Track, iter_tracks
 from fitting.body import load_body
 from pose2d.errors import InputError
 from pose2d.poses import Poses2D
+from pose2d.progress import track as progress
 from pose2d.skeletons import SKELETONS
 from pose2d.storage import read_npz
 
@@ -77,7 +78,7 @@ def draw_pictures(
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
     for old in folder.glob("*.png"):
         old.unlink()
-    for number in chosen:
+    for number in progress(chosen, "pictures"):
         name, place = frames[number]
         source = _source(tracks[name], results, place, weighting)
         picture = draw_comparison(source, load_body(gender=tracks[name].gender), load_body())

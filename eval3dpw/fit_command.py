@@ -121,10 +121,9 @@ def _do_units(
     persons = 0
     try:
         with (
-            meter("sequences", len(sources)) as shown,
+            meter("sequences", len(sources), len(done)) as shown,
             contextlib.closing(_start(options, weightings, unit, left)) as outcomes,
         ):
-            shown.move_to(len(done))
             for outcome in outcomes:
                 name = outcome.item.stem
                 result = outcome.result

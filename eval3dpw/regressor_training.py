@@ -38,6 +38,7 @@ from fitting.regressor import (
     save_regressor,
 )
 from pose2d.errors import InputError
+from pose2d.progress import say
 from pose2d.skeletons import H36M17, LSP14, remap
 from pose2d.storage import require_file
 from pose2d.training_run import Schedule, TrainingRun
@@ -225,17 +226,18 @@ def train_regressor(config: TrainRegressorConfig) -> TrainRegressorResult:
     run = _RegressorRun(config, network)
     if config.resume:
         run.load()
-    print(f"training on {len(persons)} persons from step {run.step}", flush=True)
+    say(f"training on {len(persons)} persons from step {run.step}")
     body = reduce_body(load_body(), TRAINING_POINTS).to(torch.float32)
     run.network.train()
     for part in run.frozen:
         part.eval()
-    while run.progress < 1.0:
-        run.take_step(persons, crops, body)
-        if run.due("checkpoint", config.checkpoint_minutes):
-            run.save(config)
-        if run.due("evaluate", config.evaluate_minutes):
-            run.report(unseen, unseen_crops, len(persons))
+    with run.showing():
+        while run.progress < 1.0:
+            run.take_step(persons, crops, body)
+            if run.due("checkpoint", config.checkpoint_minutes):
+                run.save(config)
+            if run.due("evaluate", config.evaluate_minutes):
+                run.report(unseen, unseen_crops, len(persons))
     errors = run.report(unseen, unseen_crops, len(persons))
     run.save(config)
     return TrainRegressorResult(

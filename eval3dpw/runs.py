@@ -20,6 +20,7 @@ from eval3dpw.report_errors import FrameTable
 from eval3dpw.sequences import Track, find_sequences, read_sequence
 from fitting.body import Body
 from pose2d.errors import InputError
+from pose2d.progress import track as progress
 from pose2d.storage import write_json
 
 SUMMARY_FILE = "summary.json"
@@ -144,7 +145,7 @@ def evaluate_files(
     """
     folders = fitted_weightings(results)
     tracks: list[TrackMeans] = []
-    for path in find_sequences(root, split, names):
+    for path in progress(find_sequences(root, split, names), "evaluating"):
         tracks += log.attempt(path, partial(_evaluate_sequence, path, folders, protocol, find_body))
     log.raise_if_nothing_was_done()
     if not tracks:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pose2d.networks.base import PoseNetwork
 from pose2d.oks_nms import INSTANCE_SCORES, oks_nms
 from pose2d.person_boxes import PersonBoxes
 from pose2d.poses import Poses2D
+from pose2d.progress import say
 from pose2d.skeletons import WHOLEBODY_FIELDS, Skeleton
 from pose2d.storage import read_json, write_json
 
@@ -189,7 +189,7 @@ class _Parts:
         """Rows that are done, found or skipped."""
         done = [row for file in self._files() for kind in ("found", "skipped") for row, _ in read_json(file)[kind]]
         if done:
-            print(f"going on after {len(done)} persons", file=sys.stderr)
+            say(f"going on after {len(done)} persons")
         return np.array(sorted(done), dtype=np.int64)
 
     def contents(self) -> tuple[dict[int, np.ndarray], list[Skipped]]:

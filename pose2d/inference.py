@@ -22,7 +22,7 @@ from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
 from pose2d.networks.base import InputSpec, NetworkOutput, PoseNetwork, predict
 from pose2d.poses import Poses2D
-from pose2d.progress import track
+from pose2d.progress import meter
 from pose2d.skeletons import Skeleton
 
 ImageSource = Path | UInt8[np.ndarray, "h w 3"]
@@ -243,14 +243,23 @@ def _crops(
     images: Sequence[ImageSource], cutter: _Cutter, skipped: list[Skipped], workers: int, ahead: int
 ) -> Iterator[_Crop]:
     """Crops in order; at most `ahead` images are opened before their turn."""
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool, meter("2D keypoints", len(images)) as shown:
         pending: deque[Future[list[_Crop | Skipped]]] = deque()
-        for source, rows in track(_groups(images), "2D keypoints", None):
-            pending.append(pool.submit(cutter.open_and_cut, source, rows))
-            if len(pending) >= ahead:
-                yield from _good(pending.popleft().result(), skipped)
-        while pending:
-            yield from _good(pending.popleft().result(), skipped)
+
+        def oldest() -> Iterator[_Crop]:
+            results = pending.popleft().result()
+            yield from _good(results, skipped)
+            shown.advance(len(results))
+
+        try:
+            for source, rows in _groups(images):
+                pending.append(pool.submit(cutter.open_and_cut, source, rows))
+                if len(pending) >= ahead:
+                    yield from oldest()
+            while pending:
+                yield from oldest()
+        finally:  # whoever ends early does not wait for images that nobody needs
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _good(results: list[_Crop | Skipped], skipped: list[Skipped]) -> Iterator[_Crop]:

@@ -65,20 +65,21 @@ def track(iterable: Iterable[Item], description: str, total: int | float | None 
 
 
 @contextlib.contextmanager
-def meter(description: str, total: int | float | None = None) -> Iterator[Meter]:
+def meter(description: str, total: int | float | None = None, done: int | float = 0) -> Iterator[Meter]:
     """Show progress of work that is no loop over items: the block says how far it is by `advance` or `move_to`.
 
     Args:
         description: a few words in front of the bar.
         total: what there is to do, in any unit; None where it is not known.
+        done: how much of it was done before, by an earlier run.
     """
     shown: Meter
     if is_quiet():
-        shown = Meter(total)
+        shown = Meter(total, done)
     elif _display.live or sys.stderr.isatty():  # while it is live, stderr is the display's and no terminal
-        shown = _Bar(description, total)
+        shown = _Bar(description, total, done)
     else:
-        shown = _Lines(description, total)
+        shown = _Lines(description, total, done)
     try:
         yield shown
     finally:
@@ -88,9 +89,9 @@ def meter(description: str, total: int | float | None = None) -> Iterator[Meter]
 class Meter:
     """How far some work is; this one shows nothing."""
 
-    def __init__(self, total: int | float | None) -> None:
+    def __init__(self, total: int | float | None, done: int | float = 0) -> None:
         self.total = total
-        self.done: int | float = 0
+        self.done = done
 
     def advance(self, count: int | float = 1) -> None:
         """That much more is done."""
@@ -111,16 +112,16 @@ class Meter:
 class _Lines(Meter):
     """A line every `_LOG_INTERVAL_S`."""
 
-    def __init__(self, description: str, total: int | float | None) -> None:
-        super().__init__(total)
-        self._description = description
+    def __init__(self, description: str, total: int | float | None, done: int | float) -> None:
+        super().__init__(total, done)
+        self._description, self._before = description, done
         self._start = self._last = time.monotonic()
 
     def _show(self, note: str | None) -> None:
         now = time.monotonic()
         if now - self._last < _LOG_INTERVAL_S:
             return
-        self._last, rate = now, self.done / max(now - self._start, 1e-9)
+        self._last, rate = now, (self.done - self._before) / max(now - self._start, 1e-9)
         parts = [f"{self._description}: {self.done:,.0f}"]
         if self.total is not None:
             left = f", {_duration((self.total - self.done) / rate)} left" if rate > 0 else ""
@@ -132,9 +133,9 @@ class _Lines(Meter):
 class _Bar(Meter):
     """A bar in the display that all bars share."""
 
-    def __init__(self, description: str, total: int | float | None) -> None:
-        super().__init__(total)
-        self._task = _display.add(description, total)
+    def __init__(self, description: str, total: int | float | None, done: int | float) -> None:
+        super().__init__(total, done)
+        self._task = _display.add(description, total, done)
         self._next = 0.0
 
     def _show(self, note: str | None) -> None:
@@ -164,12 +165,13 @@ class _Display:
             if self._progress is not None:
                 self._progress.console.print(line, markup=False, highlight=False)
 
-    def add(self, description: str, total: int | float | None) -> Any:
+    def add(self, description: str, total: int | float | None, done: int | float) -> Any:
         with self._lock:
             if self._progress is None:
                 self._progress = _new_progress()
                 self._progress.start()
-            task = self._progress.add_task(description.replace("[", r"\["), total=total, rate="")
+            name = description.replace("[", r"\[")
+            task = self._progress.add_task(name, total=total, completed=done, rate="")
             self._tasks.append(task)
             return task
 

@@ -25,6 +25,7 @@ from pose2d.errors import InputError
 from pose2d.networks.base import predict
 from pose2d.networks.catalogue import build_network
 from pose2d.networks.ipr import IPR
+from pose2d.progress import say
 from pose2d.storage import atomic_path
 from pose2d.training_losses import PoseLoss, Targets, pose_loss
 from pose2d.training_run import Schedule, TrainingRun, described
@@ -128,17 +129,14 @@ def train_pose(config: TrainPoseConfig) -> TrainPoseResult:
     network = build_network(config.network, len(kind.skeleton))
     assert isinstance(network, nn.Module)
     if config.initial is not None:
-        print(f"took {take_over(network, config.initial)} tensors from {config.initial}", flush=True)
+        say(f"took {take_over(network, config.initial)} tensors from {config.initial}")
     size_wh = network.input_spec.size_wh
     crops = cut_crops(dataset, size_wh, config.out)
     validation = cut_crops(held_out.select(spread), size_wh)
     run = _PoseRun(config, network)
     if config.resume:
         run.seen = run.load().get("seen", 0)
-    print(
-        f"training {config.network} on {len(crops)} crops for {config.minutes:g} minutes from step {run.step}",
-        flush=True,
-    )
+    say(f"training {config.network} on {len(crops)} crops for {config.minutes:g} minutes from step {run.step}")
     score = float("nan")
     network.train()
     for rows in run.batches(len(crops)):
@@ -171,15 +169,16 @@ class _PoseRun(TrainingRun[Any]):
     def batches(self, count: int) -> Iterator[np.ndarray]:
         """Rows of the training crops, epoch after epoch, until the budget is spent."""
         size = min(self.config.batch, count)
-        while self.progress < 1.0:
-            epoch, place = divmod(self.seen, count)
-            order = epoch_order(count, self.config.seed, epoch)
-            for begin in range(place, count - size + 1, size):
-                if self.progress >= 1.0:
-                    return
-                self.seen = epoch * count + begin + size
-                yield np.sort(order[begin : begin + size])
-            self.seen = (epoch + 1) * count
+        with self.showing():
+            while self.progress < 1.0:
+                epoch, place = divmod(self.seen, count)
+                order = epoch_order(count, self.config.seed, epoch)
+                for begin in range(place, count - size + 1, size):
+                    if self.progress >= 1.0:
+                        return
+                    self.seen = epoch * count + begin + size
+                    yield np.sort(order[begin : begin + size])
+                self.seen = (epoch + 1) * count
 
     def take_step(self, crops: CropSet, rows: np.ndarray, size_wh: tuple[int, int], loss_of: PoseLoss) -> float:
         """One step of the optimiser; the loss."""

@@ -6,10 +6,12 @@ speed. A killed run resumes from its last checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pose2d.errors import InputError
+from pose2d.progress import Meter, meter, say
 from pose2d.storage import atomic_path, write_json
 
 _EMA_EVERY = 4
@@ -76,6 +79,7 @@ class TrainingRun(Generic[Network]):
         self.step = 0
         self._before, self._start = 0.0, time.monotonic()
         self._last: dict[str, float] = {}
+        self._meter = Meter(None)
 
     @property
     def elapsed(self) -> float:
@@ -96,6 +100,18 @@ class TrainingRun(Generic[Network]):
             return False
         self._last[what] = now
         return True
+
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[None]:
+        """Show, while the block runs, how much of the budget is spent: steps, or seconds where time is the budget."""
+        steps = self.schedule.steps
+        unit, total = ("steps", steps) if steps is not None else ("seconds", 60.0 * self.schedule.minutes)
+        with meter(f"training, {unit}", total, self._spent()) as self._meter:
+            yield
+        self._meter = Meter(None)
+
+    def _spent(self) -> int | float:
+        return self.step if self.schedule.steps is not None else round(self.elapsed)
 
     def learning_rate(self) -> float:
         """Linear warm-up, then half a cosine to zero, over the budget."""
@@ -118,6 +134,7 @@ class TrainingRun(Generic[Network]):
         self.step += 1
         if self.step % _EMA_EVERY == 0:
             self._average()
+        self._meter.move_to(self._spent(), f"step {self.step:,}, loss {value:.3g}")
         return value
 
     @torch.no_grad()
@@ -129,8 +146,8 @@ class TrainingRun(Generic[Network]):
         torch._foreach_lerp_([ours[name] for name in names], [theirs[name] for name in names], 1.0 - decay)
 
     def log(self, line: dict[str, Any]) -> None:
-        """Print a line of figures and add it to the log."""
-        print(json.dumps(line), flush=True)
+        """Say a line of figures and add it to the log."""
+        say(json.dumps(line))
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log_file, "a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")

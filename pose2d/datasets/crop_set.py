@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from pose2d.crops import BOX_PADDING, apply_affine, box_to_crop, warp_crop
 from pose2d.datasets.coco import KeypointDataset
 from pose2d.errors import InputError
-from pose2d.progress import track
+from pose2d.progress import say, track
 from pose2d.storage import atomic_path, sha256, write_json
 
 MARGIN = 1.25
@@ -113,7 +113,7 @@ def warp_persons(
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     path = Path(cache_directory) / f"crops-{name}.npy"
     if not path.is_file():
-        print(f"cutting {shape[0]} crops into {path} ({int(np.prod(shape)) / 1e6:.0f} MB)", flush=True)
+        say(f"cutting {shape[0]} crops into {path} ({int(np.prod(shape)) / 1e6:.0f} MB)")
         with atomic_path(path) as partial:
             images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
             _fill(images, dataset, affines, workers)
@@ -134,8 +134,11 @@ def _fill(images: np.ndarray, dataset: KeypointDataset, affines: np.ndarray, wor
             images[row] = warp_crop(image, affines[row], size_wh)
 
     with ThreadPoolExecutor(workers) as pool:
-        for _ in track(pool.map(cut, by_image.items()), "cutting crops", len(by_image)):
-            pass
+        try:
+            for _ in track(pool.map(cut, by_image.items()), "cutting crops", len(by_image)):
+                pass
+        finally:  # whoever ends early does not wait for crops that nobody needs
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def network_affine(kept_wh: tuple[int, int], size_wh: tuple[int, int]) -> Float[np.ndarray, "2 3"]:

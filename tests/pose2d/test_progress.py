@@ -71,6 +71,13 @@ def test_work_that_says_itself_how_far_it_is(clock, capsys):
     assert capsys.readouterr().err == "training: 30 of 60, 30 s left, loss 0.5\n"
 
 
+def test_what_was_done_before_does_not_count_in_the_rate(clock, capsys):
+    with progress.meter("sequences", 100, done=80) as shown:
+        clock.now += 20
+        shown.advance(10)
+    assert capsys.readouterr().err == "sequences: 90 of 100, 20 s left, 2.0 s each\n"
+
+
 def test_quiet_shows_nothing(clock, capsys):
     progress.set_quiet(True)
     for _ in progress.track(range(3), "x"):
