@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -20,8 +20,13 @@ from calibration.features import CachedFeatures
 from calibration.losses import CONFIDENCE_LOSSES, average_precision_surrogate, known_cross_entropy
 from pose2d.errors import InputError
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 _CONDENSE_BATCH = 256
 Loss = Literal["mse", "bce", "heteroscedastic", "evidential", "ap"]
+Target = Callable[[CachedFeatures], Float[np.ndarray, "n k"]]
+"""Accuracy of every keypoint of a cache, in [0, 1]; it counts where the keypoint is labelled."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,13 @@ class _Samples:
             self.image_ids[rows.numpy()],
         )
 
+    def to(self, device: torch.device) -> _Samples:
+        return replace(
+            self,
+            condensed=tuple(tensor.to(device) for tensor in self.condensed),
+            truth={name: values.to(device) for name, values in self.truth.items()},
+        )
+
     @classmethod
     def joined(cls, parts: Sequence[_Samples]) -> _Samples:
         return cls(
@@ -111,9 +123,10 @@ def train_branch(
     config: BranchTraining,
     network_name: str = "",
     validation: CachedFeatures | None = None,
-    target: Float[np.ndarray, "n k"] | None = None,
+    target: Target = CachedFeatures.keypoint_oks,
     views: Sequence[CachedFeatures] = (),
     validation_views: Sequence[CachedFeatures] = (),
+    fabric: Fabric | None = None,
 ) -> TrainedBranch:
     """Train a branch on cached features of a frozen network.
 
@@ -122,11 +135,13 @@ def train_branch(
         config: how.
         network_name: for the record.
         validation: persons that tell when to stop; without, a share of the cache's images is held out.
-        target: accuracy to predict, in [0, 1]; None for the OKS.
+        target: accuracy to predict; the OKS, or PCK (`calibration.targets`).
         views: the same persons seen cut or patched. Keypoints that are cut away do not count in the confidence's loss,
             and count in the visibility's as what an annotator would have left out; those under a patch do not count
             in the visibility's. With cut views the branch learns presence.
         validation_views: those of `validation`.
+        fabric: device, precision and processes, each of which takes its share of every batch; None for this process
+            and the CPU. The branch comes back on the CPU.
 
     Raises:
         InputError: there is nothing to train on, or a loss is not finite.
@@ -142,10 +157,10 @@ def train_branch(
         presence=any(view.views is not None and view.views.kind == "cut" for view in views),
     )
     branch = CCNet(spec)
-    samples = _Samples.joined([_samples(branch, cache, target), *(_samples(branch, view, None) for view in views)])
+    samples = _Samples.joined([_samples(branch, part, target) for part in (cache, *views)])
     if validation is not None:
         train = samples
-        held_out = _Samples.joined([_samples(branch, part, None) for part in (validation, *validation_views)])
+        held_out = _Samples.joined([_samples(branch, part, target) for part in (validation, *validation_views)])
     else:
         train, held_out = _split(samples, config)
     members, history = [], []
@@ -153,7 +168,7 @@ def train_branch(
         torch.manual_seed(config.seed + number)
         member = CCNet(spec)
         member.standardise(*train.condensed)
-        history = _fit(member, train, held_out, replace(config, seed=config.seed + number))
+        history = _fit(member, train, held_out, replace(config, seed=config.seed + number), fabric)
         members.append(member)
     if len(members) > 1:
         branch = CCNet(replace(spec, members=len(members)))
@@ -165,7 +180,7 @@ def train_branch(
     return TrainedBranch(branch.eval(), tuple(history), time.monotonic() - start, persons)
 
 
-def _samples(branch: CCNet, cache: CachedFeatures, target: np.ndarray | None) -> _Samples:
+def _samples(branch: CCNet, cache: CachedFeatures, target: Target) -> _Samples:
     if len(cache) == 0 or not cache.labelled.any():
         raise InputError(f"{cache.dataset.annotation_file} has no labelled keypoint to train a confidence branch on")
     parts = [
@@ -176,11 +191,10 @@ def _samples(branch: CCNet, cache: CachedFeatures, target: np.ndarray | None) ->
     condensed = tuple(
         torch.cat([part[i].half() if part[i].ndim == 4 else part[i] for part in parts]) for i in range(len(parts[0]))
     )
-    values = cache.keypoint_oks() if target is None else target
     return _Samples(
         condensed,
         {
-            "target": torch.from_numpy(values.astype(np.float32)),
+            "target": torch.from_numpy(target(cache).astype(np.float32)),
             **{name: torch.from_numpy(np.array(getattr(cache, name))) for name in _TRUTH},
         },
         cache.dataset.image_ids,
@@ -199,36 +213,49 @@ def _split(samples: _Samples, config: BranchTraining) -> tuple[_Samples, _Sample
     return tuple(samples.rows(torch.from_numpy(np.flatnonzero(rows))) for rows in (~mark, mark))  # type: ignore[return-value]
 
 
-def _loss(branch: CCNet, samples: _Samples, config: BranchTraining) -> Tensor:
-    """Equation 22, with the instance's term where it is asked for."""
-    output, truth = branch.decide(*samples.condensed), samples.truth
-    target, labelled = truth["target"], truth["labelled"]
-    name = "mse" if config.loss == "ap" else config.loss
-    loss = CONFIDENCE_LOSSES[name](output.confidence, output.extra, target, labelled)
-    visibility = known_cross_entropy(output.visibility_logit, labelled, truth["label_known"])
-    loss = loss + config.visibility_weight * visibility
-    if output.presence_logit is not None:
-        presence = known_cross_entropy(output.presence_logit, truth["present"], truth["presence_known"])
-        loss = loss + config.presence_weight * presence
-    if config.instance_weight or config.loss == "ap":
-        weight = output.visibility
-        instance = (weight * output.confidence).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
-        count = labelled.sum(dim=1).clamp_min(1)
-        accuracy = (target * labelled).sum(dim=1) / count
-        if config.instance_weight:
-            loss = loss + config.instance_weight * (instance - accuracy).square().mean()
-        if config.loss == "ap":
-            loss = loss + 0.1 * average_precision_surrogate(instance, accuracy)
-    return loss
+class _Objective(nn.Module):
+    """Equation 22 with the presence's term, and the instance's where it is asked for: a module, for Fabric to wrap."""
+
+    def __init__(self, branch: CCNet, config: BranchTraining) -> None:
+        super().__init__()
+        self.branch, self._config = branch, config
+
+    def forward(self, condensed: tuple[Tensor, ...], truth: dict[str, Tensor]) -> Tensor:
+        output, config = self.branch.decide(*condensed), self._config
+        target, labelled = truth["target"], truth["labelled"]
+        name = "mse" if config.loss == "ap" else config.loss
+        loss = CONFIDENCE_LOSSES[name](output.confidence, output.extra, target, labelled)
+        visibility = known_cross_entropy(output.visibility_logit, labelled, truth["label_known"])
+        loss = loss + config.visibility_weight * visibility
+        if output.presence_logit is not None:
+            presence = known_cross_entropy(output.presence_logit, truth["present"], truth["presence_known"])
+            loss = loss + config.presence_weight * presence
+        if config.instance_weight or config.loss == "ap":
+            weight = output.visibility
+            instance = (weight * output.confidence).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
+            count = labelled.sum(dim=1).clamp_min(1)
+            accuracy = (target * labelled).sum(dim=1) / count
+            if config.instance_weight:
+                loss = loss + config.instance_weight * (instance - accuracy).square().mean()
+            if config.loss == "ap":
+                loss = loss + 0.1 * average_precision_surrogate(instance, accuracy)
+        return loss
 
 
-def _fit(branch: CCNet, train: _Samples, held_out: _Samples, config: BranchTraining) -> list[float]:
+def _fit(
+    branch: CCNet, train: _Samples, held_out: _Samples, config: BranchTraining, fabric: Fabric | None
+) -> list[float]:
     matrices = [p for p in branch.parameters() if p.ndim > 1]
     vectors = [p for p in branch.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
+    optimiser: torch.optim.Optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
         lr=config.lr,
     )
+    objective: nn.Module = _Objective(branch, config)
+    rank, processes, device = 0, 1, torch.device("cpu")
+    if fabric is not None:
+        rank, processes, device = fabric.global_rank, fabric.world_size, fabric.device
+        objective, optimiser = fabric.setup(objective, optimiser)
     generator = torch.Generator().manual_seed(config.seed)
     best, best_state = math.inf, copy.deepcopy(branch.state_dict())
     history: list[float] = []
@@ -238,30 +265,46 @@ def _fit(branch: CCNet, train: _Samples, held_out: _Samples, config: BranchTrain
             group["lr"] = config.lr * (1.0 if share < 0.6 else 0.1 if share < 0.85 else 0.01)
         branch.train()
         for rows in torch.randperm(len(train), generator=generator).split(config.batch):
-            part = train.rows(rows)
-            loss = _loss(branch, part, config)
-            if not torch.isfinite(loss):
+            if len(rows) < processes:
+                continue
+            part = train.rows(rows[rank::processes]).to(device)
+            loss = objective(part.condensed, part.truth)
+            if not _finite_everywhere(loss, fabric):
                 raise InputError(
                     f"the branch's loss is {float(loss.detach())} in epoch {epoch}, "
-                    f"on images {part.image_ids.tolist()}: "
+                    f"on images {train.image_ids[rows.numpy()].tolist()}: "
                     "look at their areas and keypoints, or lower the learning rate"
                 )
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward() if fabric is None else fabric.backward(loss)
             optimiser.step()
-        history.append(_held_out_loss(branch, held_out, config))
+        history.append(_held_out_loss(branch, held_out, config, device))
         if history[-1] < best:
             best, best_state = history[-1], copy.deepcopy(branch.state_dict())
         elif epoch - int(np.argmin(history)) >= config.patience:
             break
     branch.load_state_dict(best_state)
+    branch.cpu()
     return history
 
 
+def _finite_everywhere(loss: Tensor, fabric: Fabric | None) -> bool:
+    """Whether no process has lost its way; all of them stop together, or the others would wait for ever."""
+    finite = torch.isfinite(loss.detach())
+    if fabric is not None and fabric.world_size > 1:
+        share = fabric.all_reduce(finite.float(), reduce_op="mean")
+        assert isinstance(share, Tensor)
+        return bool(share == 1.0)
+    return bool(finite)
+
+
 @torch.no_grad()
-def _held_out_loss(branch: CCNet, held_out: _Samples, config: BranchTraining) -> float:
-    branch.eval()
+def _held_out_loss(
+    branch: CCNet, held_out: _Samples, config: BranchTraining, device: torch.device | str = "cpu"
+) -> float:
+    objective = _Objective(branch.eval(), config)
     total = 0.0
     for rows in torch.arange(len(held_out)).split(1024):
-        total += float(_loss(branch, held_out.rows(rows), config)) * len(rows)
+        part = held_out.rows(rows).to(torch.device(device))
+        total += float(objective(part.condensed, part.truth)) * len(rows)
     return total / len(held_out)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,9 @@ from calibration.ccnet_files import save_ccnet
 from calibration.coco_eval import Confidence
 from calibration.comparison import compare_confidences, comparison_lines, write_lines
 from calibration.experiments import BRANCH_TRAININGS, all_confidences
-from calibration.features import CachedFeatures, cache_features
+from calibration.feature_cache import cache_features
+from calibration.features import CachedFeatures
+from calibration.views import ViewKind, views_of
 from pose2d.bundled import checkpoint_metadata, load_network
 from pose2d.datasets.coco import read_coco
 from pose2d.errors import InputError
@@ -25,6 +28,8 @@ from pose2d.networks.base import PoseNetwork
 from pose2d.storage import sha256
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from calibration.ccnet_commands import Ablate, Calibrate
 
 _PUBLISHED_TARGET_CELLS = {192: 2.0, 288: 3.0}
@@ -37,28 +42,47 @@ def calibrate(options: Calibrate) -> list[str]:
     Raises:
         InputError: the data or the checkpoint cannot be used.
     """
+    return options.hardware.fabric().launch(partial(_calibrate, options=options))
+
+
+def _calibrate(fabric: Fabric, options: Calibrate) -> list[str]:
     network, checkpoint = load_network(options.network, options.checkpoint)
-    cache = split_features(network, options.data, options.split, options.cache, options.limit)
-    validation = None
+
+    def features(split: str, limit: int | None = options.limit, kinds: Sequence[ViewKind] = ()) -> list[CachedFeatures]:
+        return split_views(network, options.data, split, options.cache, limit, kinds, fabric)
+
+    cache, *views = features(options.split, kinds=options.views)
+    validation, *validation_views = [None]
     if options.validation_split is not None:
-        validation = split_features(network, options.data, options.validation_split, options.cache, options.limit)
+        validation, *validation_views = features(options.validation_split, kinds=options.views)
     training = replace(BRANCH_TRAININGS[options.head], seed=options.seed)
-    trained = train_branch(cache, training, options.network, validation)
+    trained = train_branch(
+        cache,
+        training,
+        options.network,
+        validation,
+        views=views,
+        validation_views=validation_views,
+        fabric=fabric,
+    )
     about = {
         "network_checkpoint_sha256": sha256(checkpoint),
         "training": json.dumps(asdict(training)),
+        "views": " ".join(["plain", *options.views]),
         "data": f"{options.split}: {trained.persons} persons",
         "seconds": f"{trained.seconds:.0f}",
     }
-    save_ccnet(trained.branch, options.out, about)
+    if fabric.is_global_zero:
+        save_ccnet(trained.branch, options.out, about)
     lines = [
-        f"CCNet {options.head}: {trained.branch.num_parameters:,} parameters, {trained.persons} persons, "
+        f"CCNet {options.head}: {trained.branch.num_parameters:,} parameters, {trained.persons} persons"
+        f"{''.join(f', {kind}' for kind in options.views)}, "
         f"{len(trained.held_out_loss)} epochs, {trained.seconds:.0f} s, "
         f"held-out loss {min(trained.held_out_loss):.4f}: {options.out}",
         f"the network's mean OKS on {options.split}: {cache.instance_oks().mean():.3f}",
     ]
     if options.seen_split is not None:
-        seen = split_features(network, options.data, options.seen_split, options.cache, _SEEN_PERSONS)
+        (seen,) = features(options.seen_split, _SEEN_PERSONS)
         gap = float(seen.instance_oks().mean() - cache.instance_oks().mean())
         lines.append(
             f"on {len(seen)} persons of its training split {options.seen_split}: {seen.instance_oks().mean():.3f} "
@@ -136,10 +160,34 @@ def split_features(
     Raises:
         InputError: the split cannot be read.
     """
+    return split_views(network, data, split, directory, limit)[0]
+
+
+def split_views(
+    network: PoseNetwork,
+    data: Path,
+    split: str,
+    directory: Path,
+    limit: int | None = None,
+    kinds: Sequence[ViewKind] = (),
+    fabric: Fabric | None = None,
+) -> list[CachedFeatures]:
+    """As `split_features`, and after it the same persons seen otherwise.
+
+    Args:
+        network, data, split, directory, limit: see `split_features`.
+        kinds: of views.
+        fabric: device, precision and processes of the passes.
+
+    Raises:
+        InputError: the split cannot be read.
+    """
     dataset = read_coco(data, split)
     if limit is not None:
         dataset = dataset.select(np.arange(min(limit, len(dataset))))
-    return cache_features(network, dataset, directory)
+    spec = network.input_spec
+    views = [None, *(views_of(kind, dataset, spec.size_wh, spec.padding) for kind in kinds)]
+    return [cache_features(network, dataset, directory, views=one, fabric=fabric) for one in views]
 
 
 def target_cells(network: PoseNetwork, checkpoint: Path) -> float:

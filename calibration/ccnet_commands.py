@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
+
+from calibration.hardware import Hardware
 
 _CACHE = Path("feature-cache")
 
@@ -31,6 +35,11 @@ class Calibrate:
     """Form of the branch: local is this project's, conv and linear are the paper's, scores the control."""
     cache: Path = _CACHE
     """Directory for features, which are computed once."""
+    views: tuple[Literal["cut", "patched"], ...] = ("cut", "patched")
+    """Altered views of the same persons to learn from too: cut away in part, which teaches which keypoints are outside
+    the picture; with a patch over a keypoint, which teaches doubt. Each costs another pass of the network."""
+    hardware: Annotated[Hardware, tyro.conf.arg(name="")] = field(default_factory=Hardware)
+    """Where the network runs and the branch is trained."""
     seed: int = 0
     """Of the branch's weights and the held-out images."""
     limit: int | None = None

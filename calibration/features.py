@@ -1,18 +1,9 @@
-"""What a frozen pose network says of a data set, computed once and kept on disk: features, keypoints, raw scores.
-
-Training a confidence branch needs the network's output for the same images over and over; the network is frozen, so one
-pass serves all epochs and every experiment. A cache is bound to its network, persons and options by a key; until its
-last row is written it is no cache, and a stopped pass goes on where it was.
-"""
+"""What a frozen pose network says of a data set, with the data set's truth: features, keypoints, raw scores, peaks."""
 
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,17 +12,11 @@ from torch import Tensor, nn
 
 from calibration.theory import falloff_px, oks
 from calibration.views import Views
-from pose2d.crops import crop_scale
 from pose2d.datasets.coco import KeypointDataset
-from pose2d.datasets.crop_set import read_image
-from pose2d.errors import InputError
-from pose2d.inference import InferredBatch, Skipped, infer_batches
-from pose2d.networks.base import NetworkOutput, PoseNetwork
+from pose2d.networks.base import NetworkOutput
 from pose2d.poses import Poses2D
-from pose2d.storage import read_json, sha256, write_json
 
 _WINDOW = 3
-_FLUSH_BATCHES = 16
 PEAK_STATISTICS = 3
 """Numbers that `peak_statistics` gives a keypoint."""
 
@@ -159,167 +144,3 @@ def peak_statistics(output: NetworkOutput, size_wh: tuple[int, int]) -> Float[Te
     second = (positive * (1.0 - near)).flatten(2).amax(dim=2) / best.clamp_min(1e-6)
     total = positive.sum((2, 3))
     return torch.stack([(0.5 * square.clamp_min(0.0)).sqrt(), second, torch.log(total + 1e-3)], dim=-1)
-
-
-def cache_features(
-    network: PoseNetwork,
-    dataset: KeypointDataset,
-    directory: str | Path,
-    flip: bool = True,
-    batch: int = 32,
-    views: Views | None = None,
-) -> CachedFeatures:
-    """Run a network over a data set once, or open what an earlier run kept.
-
-    Persons that cannot be cropped are left out.
-
-    Args:
-        network: frozen, in evaluation mode.
-        dataset: annotated persons.
-        directory: where caches lie, a subdirectory each.
-        flip: average keypoints with those of the mirrored images (features are those of the images themselves).
-        batch: persons a step.
-        views: how the persons are seen, where not as they are; `views.dataset` is cached then.
-
-    Raises:
-        InputError: there is no room on the disk, or an existing cache is damaged.
-    """
-    assert isinstance(network, nn.Module)
-    network_hash = hash_network(network)
-    dataset = dataset if views is None else views.dataset
-    key = {
-        "network": network_hash,
-        "annotations": sha256(dataset.annotation_file),
-        "persons": hashlib.sha256(dataset.annotation_ids.tobytes()).hexdigest(),
-        "boxes": hashlib.sha256(np.round(dataset.boxes_xywh, 3).tobytes()).hexdigest(),
-        "flip": flip,
-        "decoding": str(getattr(network, "decoding", "")),
-    }
-    if hasattr(network, "score"):  # of IPR and Poseur: which of its scores the family gives
-        key["score"] = network.score
-    if views is not None:
-        key["view"] = views.digest
-    name = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:16]
-    folder = Path(directory) / f"features-{name}"
-    if not (folder / "cache.json").is_file():
-        _fill(network, dataset, views, folder, key, flip, batch)
-    return _open(folder, dataset, views, network_hash)
-
-
-def _fill(
-    network: PoseNetwork,
-    dataset: KeypointDataset,
-    views: Views | None,
-    folder: Path,
-    key: dict[str, Any],
-    flip: bool,
-    batch: int,
-) -> None:
-    progress_file = folder / "progress.json"
-    done = 0
-    arrays: dict[str, np.ndarray] = {}
-    if progress_file.is_file():
-        progress = read_json(progress_file)
-        done = int(progress["done"])
-        arrays = {name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="r+") for name in progress["arrays"]}
-        print(f"going on with {folder} at person {done} of {len(dataset)}", flush=True)
-    skipped: list[Skipped] = []
-    rest = np.arange(done, len(dataset))
-    for part in _batches(network, dataset.select(rest), views and views.select(rest), flip, batch, skipped):
-        values = _values(network, part)
-        if not arrays:
-            arrays = _allocate(folder, values, len(dataset))
-        rows = rest[part.rows]
-        for name, value in values.items():
-            arrays[name][rows] = value
-        arrays["kept"][rows] = True
-        if int(rows[-1]) + 1 - done >= _FLUSH_BATCHES * batch:
-            done = int(rows[-1]) + 1
-            for array in arrays.values():
-                array.flush()  # type: ignore[attr-defined]
-            write_json(progress_file, {"done": done, "arrays": sorted(arrays)})
-    if not arrays:
-        reason = skipped[0].reason if skipped else "it is empty"
-        raise InputError(f"no person of {dataset.annotation_file} could be run through the network: {reason}")
-    for array in arrays.values():
-        array.flush()  # type: ignore[attr-defined]
-    write_json(folder / "cache.json", {"key": key, "arrays": sorted(arrays), "persons": len(dataset)})
-    progress_file.unlink(missing_ok=True)
-
-
-def _batches(
-    network: PoseNetwork, dataset: KeypointDataset, views: Views | None, flip: bool, batch: int, skipped: list[Skipped]
-) -> Iterator[InferredBatch]:
-    if views is None:
-        yield from infer_batches(
-            network, dataset.image_paths, dataset.boxes_xywh, dataset.skeleton, flip, batch, skipped
-        )
-        return
-    for rows in np.split(np.arange(len(dataset)), range(batch, len(dataset), batch)):
-        pictures, kept = [], []
-        for row in rows:
-            try:
-                pictures.append(views.picture(int(row), read_image(dataset.image_paths[row])))
-                kept.append(row)
-            except InputError as error:
-                skipped.append(Skipped(int(row), str(error)))
-        missed: list[Skipped] = []
-        boxes = dataset.boxes_xywh[kept]
-        for part in infer_batches(network, pictures, boxes, dataset.skeleton, flip, batch, missed):
-            yield replace(part, rows=np.array(kept)[part.rows])
-        skipped += [Skipped(int(kept[one.row]), one.reason) for one in missed]
-
-
-def _values(network: PoseNetwork, part: InferredBatch) -> dict[str, np.ndarray]:
-    size_wh = network.input_spec.size_wh
-    poses = part.poses
-    values = {
-        "feature": part.output.feature.half().cpu().numpy(),
-        "xy_px": poses.xy_px,
-        "raw_score": poses.raw_score,
-        "xy_fraction": (part.output.xy_px.double().cpu().numpy() / np.array(size_wh)),
-        "statistics": peak_statistics(part.output, size_wh).double().cpu().numpy(),
-        "scale": crop_scale(part.affines),
-        "boxes": poses.boxes_xywh,
-    }
-    if poses.sigma_px is not None:
-        values["sigma_px"] = poses.sigma_px
-    return values
-
-
-def _allocate(folder: Path, values: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    size = sum(value.nbytes // len(value) for value in values.values()) * count
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    print(f"caching features of {count} persons in {folder}: {size / 1e6:.0f} MB", flush=True)
-    if size > free:
-        raise InputError(
-            f"the features of {count} persons need {size / 1e6:.0f} MB and {folder} has {free / 1e6:.0f} MB free: "
-            "choose another directory for the cache"
-        )
-    arrays: dict[str, np.ndarray] = {
-        name: np.lib.format.open_memmap(
-            folder / f"{name}.npy", mode="w+", dtype=value.dtype, shape=(count, *value.shape[1:])
-        )
-        for name, value in values.items()
-    }
-    arrays["kept"] = np.lib.format.open_memmap(folder / "kept.npy", mode="w+", dtype=bool, shape=(count,))
-    return arrays
-
-
-def _open(folder: Path, dataset: KeypointDataset, views: Views | None, network_hash: str) -> CachedFeatures:
-    about = read_json(folder / "cache.json")
-    try:
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in about["arrays"]}
-        kept = np.flatnonzero(arrays.pop("kept"))
-        if any(len(array) != len(dataset) for array in arrays.values()):
-            raise ValueError("its arrays are of another length")
-        feature = arrays.pop("feature")
-        small = {name: np.array(array) for name, array in arrays.items()}
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"the feature cache {folder} is damaged ({error}): delete that directory") from None
-    poses = Poses2D(dataset.skeleton, small["xy_px"], small["raw_score"], small["boxes"], small.get("sigma_px"))
-    whole = CachedFeatures(
-        dataset, poses, small["xy_fraction"], small["statistics"], small["scale"], feature, network_hash, views
-    )
-    return whole if len(kept) == len(dataset) else whole.select(kept)

@@ -140,6 +140,11 @@ def patched_views(dataset: KeypointDataset, seed: int = 0) -> Views:
     return Views("patched", dataset, window, patch, labelled, labelled, ~(covered & labelled), seed)
 
 
+def views_of(kind: ViewKind, dataset: KeypointDataset, size_wh: tuple[int, int], padding: float) -> Views:
+    """Cut or patched views, by name; see `cut_views` and `patched_views`."""
+    return cut_views(dataset, size_wh, padding) if kind == "cut" else patched_views(dataset)
+
+
 def _generator(dataset: KeypointDataset, row: int, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, abs(int(dataset.annotation_ids[row]))])
 

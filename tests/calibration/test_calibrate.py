@@ -11,7 +11,7 @@ from calibration.ccnet_files import load_ccnet
 from calibration.coco_eval import Confidence
 from calibration.comparison import compare_confidences, detections_of, roc_auc, truth_of
 from calibration.experiments import BRANCH_TRAININGS, all_confidences, temperature_scaled
-from calibration.features import cache_features
+from calibration.feature_cache import cache_features
 from calibration.matching import average_precision, match
 from calibration.theory_figures import draw_theory
 from pose2d.bundled import load_network

@@ -20,7 +20,8 @@ from calibration.ccnet import (
     inputs_of_cache,
 )
 from calibration.ccnet_files import load_ccnet, save_ccnet
-from calibration.features import CachedFeatures, cache_features, hash_network, peak_statistics
+from calibration.feature_cache import cache_features
+from calibration.features import CachedFeatures, hash_network, peak_statistics
 from pose2d.datasets.coco import read_coco
 from pose2d.errors import InputError
 from pose2d.inference import infer, infer_batches
@@ -85,7 +86,7 @@ def test_cache_equals_inference(cache, network, dataset):
 
 def test_cache_is_opened_and_not_computed_again(network, dataset, tmp_path, monkeypatch):
     first = cache_features(network, dataset, tmp_path)
-    import calibration.features as module
+    import calibration.feature_cache as module
 
     monkeypatch.setattr(module, "infer_batches", lambda *a: pytest.fail("ran the network again"))
     second = cache_features(network, dataset, tmp_path)
@@ -96,26 +97,28 @@ def test_cache_is_opened_and_not_computed_again(network, dataset, tmp_path, monk
 
 
 def test_interrupted_cache_is_resumed_and_never_read_as_whole(network, dataset, tmp_path, monkeypatch):
-    import calibration.features as module
+    import calibration.feature_cache as module
 
     whole = cache_features(network, dataset, tmp_path / "whole", batch=1)
     original = module.infer_batches
-    asked = []
+    run = []
 
     def failing(network, images, *rest):
-        asked.append(len(images))
-        for number, part in enumerate(original(network, images, *rest)):
-            if len(asked) == 1 and number == 5:
+        for part in original(network, images, *rest):
+            if len(run) == 6:
                 raise OSError("no space left on device")
+            run.append(len(part.rows))
             yield part
 
-    monkeypatch.setattr(module, "infer_batches", failing)
     monkeypatch.setattr(module, "_FLUSH_BATCHES", 2)
+    monkeypatch.setattr(module, "infer_batches", failing)
     with pytest.raises(OSError, match="space"):
         cache_features(network, dataset, tmp_path / "part", batch=1)
     assert not list((tmp_path / "part").glob("*/cache.json"))
+    monkeypatch.setattr(module, "infer_batches", lambda *a: (run.append(1) or part for part in original(*a)))
     resumed = cache_features(network, dataset, tmp_path / "part", batch=1)
-    assert asked == [10, 6]
+    # One of a black image, five of ten persons, of which four were kept, and the six others.
+    assert sum(run) == 1 + 5 + 6
     np.testing.assert_array_equal(resumed.feature, whole.feature)
     np.testing.assert_array_equal(resumed.poses.xy_px, whole.poses.xy_px)
 
@@ -126,6 +129,15 @@ def test_cache_without_room_is_refused(network, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(InputError, match="MB free"):
         cache_features(network, dataset, tmp_path)
+    monkeypatch.undo()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(InputError, match="No space left"):
+        cache_features(network, dataset, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_damaged_cache_is_named(network, dataset, tmp_path):
@@ -317,7 +329,7 @@ def test_held_out_persons_share_no_image_with_the_others(dataset):
     cache = _telling(dataset, 60)
     cache = replace(cache, dataset=replace(cache.dataset, image_ids=np.arange(60) // 3))
     branch = CCNet(BranchSpec("linear", "coco17", 4, True, "", ""))
-    train, held_out = _split(_samples(branch, cache, None), BranchTraining())
+    train, held_out = _split(_samples(branch, cache, CachedFeatures.keypoint_oks), BranchTraining())
     assert not set(train.image_ids) & set(held_out.image_ids)
     assert len(train) + len(held_out) == 60
 
