@@ -1,4 +1,4 @@
-"""Bootstrap intervals of AP over images.
+"""Bootstrap intervals of AP and of AUSE over images.
 
 A resample of the images draws each of them 0, 1, 2, ... times. The ranking stays, so AP of a resample needs no new
 matching and no new sort: the precision-recall curve is a pair of weighted cumulative sums. Rows that share the images
@@ -100,3 +100,37 @@ def interval(samples: Float[np.ndarray, " r"]) -> Interval:
         return Interval(float("nan"), float("nan"))
     low, high = np.quantile(samples, [0.025, 0.975])
     return Interval(float(low), float(high))
+
+
+def bootstrap_sparsification_error(
+    confidence: Float[np.ndarray, " n"],
+    error: Float[np.ndarray, " n"],
+    image: Int[np.ndarray, " n"],
+    counts: Int[np.ndarray, "r i"],
+) -> Float[np.ndarray, " r"]:
+    """AUSE (not normalised) of every resample; NaN for one without samples.
+
+    Equal to `metrics.area_under_sparsification_error` of samples that stand as often as their image was drawn. The
+    orders are those of all samples, so that no resample is sorted.
+
+    Args:
+        confidence, error: of each sample.
+        image: of each sample, as `counts` numbers them.
+        counts: from `resample_images`.
+    """
+    ascending = np.argsort(confidence, kind="stable")
+    _, tie = np.unique(confidence[ascending], return_inverse=True)
+    worst_first = np.argsort(-error, kind="stable")
+    result = np.full(len(counts), np.nan)
+    for r, drawn in enumerate(counts):
+        times = drawn[image]
+        kept = np.repeat(np.arange(len(ascending)), times[ascending])
+        if len(kept) == 0:
+            continue
+        group, value = tie[kept], error[ascending[kept]]
+        size = np.bincount(group)
+        expected = np.divide(np.bincount(group, value), size, where=size > 0, out=np.zeros(len(size)))[group]
+        oracle = np.repeat(error[worst_first], times[worst_first])
+        remaining = np.arange(1, len(kept) + 1)
+        result[r] = ((np.cumsum(expected[::-1]) - np.cumsum(oracle[::-1])) / remaining).mean()
+    return result

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from calibration import aggregation, metrics
+from calibration import aggregation
 from calibration.accuracy import Accuracy, accuracy_of
 from calibration.bootstrap import (
     Interval,
@@ -37,6 +37,7 @@ from calibration.matching import (
     rank,
     stats_of,
 )
+from calibration.metrics import Calibration, calibration_of
 from calibration.wholebody import part_of_detections, part_of_truth
 from pose2d.errors import InputError
 from pose2d.skeletons import COCO17, WHOLEBODY133
@@ -59,32 +60,6 @@ class Confidence:
 
     instance: Float[np.ndarray, " n"]
     keypoint: Float[np.ndarray, "n k"] | None = None
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How well one set of confidences tells OKS. NaN where a number is not defined.
-
-    Attributes:
-        count: samples.
-        outside: how many confidences lie outside [0, 1]; ECE and Brier are defined where none does.
-        pearson: correlation with OKS.
-        ece, ece_mass: expected calibration error, 10 bins of equal width and of equal mass.
-        brier: mean squared difference to OKS.
-        ause, ause_raw: area under the sparsification error of 1 - OKS, over the mean error and as it is.
-        ause_epe, ause_epe_raw: the same of the end-point error over the falloff length.
-    """
-
-    count: int
-    outside: int
-    pearson: float
-    ece: float
-    ece_mass: float
-    brier: float
-    ause: float
-    ause_raw: float
-    ause_epe: float
-    ause_epe_raw: float
 
 
 @dataclass(frozen=True)
@@ -308,33 +283,6 @@ def _keypoint_calibration(confidence: Confidence, accuracy: Accuracy) -> Calibra
         return None
     known = ~np.isnan(accuracy.keypoint_oks)
     return calibration_of(confidence.keypoint[known], accuracy.keypoint_oks[known], accuracy.keypoint_error[known])
-
-
-def calibration_of(
-    confidence: Float[np.ndarray, " n"], oks: Float[np.ndarray, " n"], error: Float[np.ndarray, " n"]
-) -> Calibration:
-    """Every calibration number of one set of samples.
-
-    Args:
-        confidence: any finite numbers; ECE and Brier are NaN where one lies outside [0, 1].
-        oks: what came true.
-        error: end-point error over the falloff length.
-    """
-    outside = int(np.count_nonzero((confidence < 0) | (confidence > 1)))
-    probable = outside == 0 and len(confidence) > 0
-    nan = float("nan")
-    return Calibration(
-        count=len(confidence),
-        outside=outside,
-        pearson=metrics.pearson(confidence, oks),
-        ece=metrics.expected_calibration_error(confidence, oks) if probable else nan,
-        ece_mass=metrics.expected_calibration_error(confidence, oks, binning="mass") if probable else nan,
-        brier=metrics.brier_score(confidence, oks) if probable else nan,
-        ause=metrics.area_under_sparsification_error(confidence, 1 - oks),
-        ause_raw=metrics.area_under_sparsification_error(confidence, 1 - oks, normalised=False),
-        ause_epe=metrics.area_under_sparsification_error(confidence, error),
-        ause_epe_raw=metrics.area_under_sparsification_error(confidence, error, normalised=False),
-    )
 
 
 def _intervals(ranked: RankedMatches, counts: np.ndarray) -> tuple[dict[str, Interval], np.ndarray]:

@@ -14,10 +14,11 @@ import numpy as np
 from jaxtyping import Float
 
 from calibration.bootstrap import Interval, bootstrap_average_precision, interval, resample_images
-from calibration.coco_eval import Calibration, Confidence, calibration_of
+from calibration.coco_eval import Confidence
 from calibration.coco_files import KeypointDetections, KeypointTruth
 from calibration.features import CachedFeatures
 from calibration.matching import KeypointMatches, match, rank, stats_of
+from calibration.metrics import Calibration, calibration_of
 from calibration.theory import falloff_px
 
 

@@ -71,11 +71,13 @@ def all_confidences(
     # Heatmaps overshoot 1 now and then, which no calibration error is defined for.
     raw = np.clip(test.poses.raw_score, 0.0, 1.0)
     result.by_name["constant"] = Confidence(np.ones(len(test)), np.ones_like(raw))
-    result.by_name["raw"] = _usual(raw)
-    result.by_name["temperature"] = _usual(temperature_scaled(calibration, raw))
+    result.by_name["raw"] = usual_confidence(raw)
+    result.by_name["temperature"] = usual_confidence(temperature_scaled(calibration, raw))
     for name, area in _areas(calibration, test, mean_area_px2).items():
         spread = _spread_px(test, target_cells)
-        result.by_name[f"closed form, {name} area"] = _usual(rescore(spread, area, test.dataset.skeleton.sigmas))
+        result.by_name[f"closed form, {name} area"] = usual_confidence(
+            rescore(spread, area, test.dataset.skeleton.sigmas)
+        )
     result.by_name["isotonic"] = _isotonic(calibration, test)
     for head in heads:
         trained = train_branch(calibration, trainings[head], network_name, validation)
@@ -88,7 +90,8 @@ def all_confidences(
     return result
 
 
-def _usual(keypoint: np.ndarray) -> Confidence:
+def usual_confidence(keypoint: Float[np.ndarray, "n k"]) -> Confidence:
+    """Keypoint confidences with the conventional instance's: the mean of those above 0.2 (equation 5)."""
     return Confidence(above_threshold(keypoint), keypoint)
 
 
@@ -131,7 +134,7 @@ def _isotonic(calibration: CachedFeatures, test: CachedFeatures) -> Confidence:
     curves = fit_isotonic(detections, accuracy_of(match(truth, detections)), np.arange(len(calibration)))
     fitted = curves.calibrate(detections_of(test, truth_of(test)))
     assert fitted.keypoint is not None
-    return _usual(fitted.keypoint)
+    return usual_confidence(fitted.keypoint)
 
 
 def temperature_scaled(calibration: CachedFeatures, raw_score: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:

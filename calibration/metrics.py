@@ -32,6 +32,32 @@ class ReliabilityBins:
     accuracy: Float[np.ndarray, " b"]
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """How well one set of confidences tells OKS. NaN where a number is not defined.
+
+    Attributes:
+        count: samples.
+        outside: how many confidences lie outside [0, 1]; ECE and Brier are defined where none does.
+        pearson: correlation with OKS.
+        ece, ece_mass: expected calibration error, 10 bins of equal width and of equal mass.
+        brier: mean squared difference to OKS.
+        ause, ause_raw: area under the sparsification error of 1 - OKS, over the mean error and as it is.
+        ause_epe, ause_epe_raw: the same of the end-point error over the falloff length.
+    """
+
+    count: int
+    outside: int
+    pearson: float
+    ece: float
+    ece_mass: float
+    brier: float
+    ause: float
+    ause_raw: float
+    ause_epe: float
+    ause_epe_raw: float
+
+
 def pearson(confidence: Float[np.ndarray, " n"], accuracy: Float[np.ndarray, " n"]) -> float:
     """Pearson's correlation; NaN where either is constant or there are fewer than two samples."""
     if len(confidence) < 2 or np.ptp(confidence) == 0 or np.ptp(accuracy) == 0:
@@ -128,3 +154,30 @@ def area_under_sparsification_error(
         return area
     mean_error = float(error.mean())
     return area / mean_error if mean_error > 0 else float("nan")
+
+
+def calibration_of(
+    confidence: Float[np.ndarray, " n"], oks: Float[np.ndarray, " n"], error: Float[np.ndarray, " n"]
+) -> Calibration:
+    """Every calibration number of one set of samples.
+
+    Args:
+        confidence: any finite numbers; ECE and Brier are NaN where one lies outside [0, 1].
+        oks: what came true.
+        error: end-point error over the falloff length.
+    """
+    outside = int(np.count_nonzero((confidence < 0) | (confidence > 1)))
+    probable = outside == 0 and len(confidence) > 0
+    nan = float("nan")
+    return Calibration(
+        count=len(confidence),
+        outside=outside,
+        pearson=pearson(confidence, oks),
+        ece=expected_calibration_error(confidence, oks) if probable else nan,
+        ece_mass=expected_calibration_error(confidence, oks, binning="mass") if probable else nan,
+        brier=brier_score(confidence, oks) if probable else nan,
+        ause=area_under_sparsification_error(confidence, 1 - oks),
+        ause_raw=area_under_sparsification_error(confidence, 1 - oks, normalised=False),
+        ause_epe=area_under_sparsification_error(confidence, error),
+        ause_epe_raw=area_under_sparsification_error(confidence, error, normalised=False),
+    )

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from calibration.bootstrap import Interval
-from calibration.coco_eval import Calibration, EvaluationRow, KeypointEvaluation
+from calibration.coco_eval import EvaluationRow, KeypointEvaluation
+from calibration.metrics import Calibration
 
 _UNDEFINED = "–"
 

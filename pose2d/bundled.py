@@ -9,7 +9,8 @@ from torch import nn
 from pose2d.checkpoints import load_checkpoint
 from pose2d.errors import InputError
 from pose2d.networks.base import PoseNetwork
-from pose2d.networks.catalogue import build_network
+from pose2d.networks.catalogue import Size, build_network
+from pose2d.skeletons import COCO17
 
 _WEIGHTS = Path(__file__).parent / "weights"
 
@@ -29,18 +30,26 @@ def bundled_checkpoint(name: str) -> Path:
     return path
 
 
-def load_network(name: str, checkpoint: str | Path | None = None, num_keypoints: int = 17) -> tuple[PoseNetwork, Path]:
+def load_network(
+    name: str, checkpoint: str | Path | None = None, num_keypoints: int = 17, input_size: Size | None = None
+) -> tuple[PoseNetwork, Path]:
     """A network in evaluation mode, and the file its weights came from.
 
     Args:
         name: of the network, as the catalogue has it.
         checkpoint: its weights; None for the bundled ones.
         num_keypoints: of the network.
+        input_size: width and height of its crops; None for its default.
 
     Raises:
         InputError: there is no such network or checkpoint, or they do not fit.
     """
-    network = build_network(name, num_keypoints)
+    if checkpoint is None and num_keypoints != len(COCO17):
+        raise InputError(
+            f"the bundled networks have COCO's {len(COCO17)} keypoints and {num_keypoints} are needed: "
+            "name a network of so many, and its --checkpoint (train-pose --dataset makes one)"
+        )
+    network = build_network(name, num_keypoints, input_size)
     path = bundled_checkpoint(name) if checkpoint is None else Path(checkpoint)
     load_checkpoint(path, network)
     assert isinstance(network, nn.Module)

@@ -12,11 +12,13 @@ import pytest
 from calibration.bootstrap import (
     bootstrap_average_precision,
     bootstrap_average_recall,
+    bootstrap_sparsification_error,
     interval,
     resample_images,
 )
 from calibration.coco_files import read_detections, read_truth
 from calibration.matching import average_precision, match, rank
+from calibration.metrics import area_under_sparsification_error
 
 AREAS = {"all": "AP", "medium": "APM", "large": "APL"}
 
@@ -100,3 +102,18 @@ def test_resamples_without_a_person_are_left_out() -> None:
     assert np.isnan(samples).all()
     assert np.isnan(interval(samples[:, 0]).low)
     assert interval(np.array([np.nan, 1.0, 2.0])).high == pytest.approx(1.975)
+
+
+@pytest.mark.parametrize("decimals", [1, 9], ids=["ties", "no ties"])
+def test_sparsification_error_equals_that_of_repeated_samples(decimals: int) -> None:
+    rng = np.random.default_rng(4)
+    confidence, error = np.round(rng.random(300), decimals), np.round(rng.random(300) ** 2, decimals)
+    image = rng.integers(0, 40, 300)
+    counts = resample_images(40, 6, seed=5)
+    counts[-1] = 0
+    found = bootstrap_sparsification_error(confidence, error, image, counts)
+    for value, drawn in zip(found[:-1], counts[:-1]):
+        times = drawn[image]
+        expected = area_under_sparsification_error(np.repeat(confidence, times), np.repeat(error, times), False)
+        assert value == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(found[-1])
