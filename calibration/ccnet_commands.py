@@ -9,22 +9,62 @@ from typing import Annotated, Literal
 import tyro
 
 from calibration.hardware import Hardware
+from pose2d.datasets.names import DatasetName
 
-_CACHE = Path("feature-cache")
+Views = tuple[Literal["cut", "patched"], ...]
 
 
 @dataclass(frozen=True)
-class Calibrate:
-    """Train a CCNet for a pose network on images in COCO's layout that the network was not trained on."""
+class _Features:
+    """What all commands have in common that run a pose network over a data set."""
 
     data: Path
-    """Directory in COCO's layout."""
+    """Directory in the data set's layout; make-world writes one in COCO's."""
     out: Path
-    """The CCNet to write (.safetensors)."""
+    """The CCNet to write (.safetensors), or the directory for the tables."""
+    dataset: DatasetName = "coco"
+    """Layout of --data and keypoints of the network: COCO's 17, MPII's 16 or COCO-WholeBody's 133."""
+    checkpoint: Path | None = None
+    """The pose network's weights; by default the bundled ones."""
+    input_size: tuple[int, int] | None = None
+    """Width and height of its crops; the network's default otherwise."""
+    cache: Path = Path("feature-cache")
+    """Directory for features, which are computed once."""
+    limit: int | None = None
+    """Use the first persons of each split only."""
+    views: Views = ("cut", "patched")
+    """Altered views of the same persons to learn from too: cut away in part, which teaches what is outside the picture;
+    with a patch over a keypoint, which teaches doubt. In tables only the local form does. Each is another pass."""
+    hardware: Annotated[Hardware, tyro.conf.arg(name="")] = field(default_factory=Hardware)
+    """Where the network runs and branches are trained."""
+
+
+@dataclass(frozen=True)
+class _OfNetwork(_Features):
+    """Commands about one pose network."""
+
     network: str = "sbl-small"
     """Pose network."""
-    checkpoint: Path | None = None
-    """Its weights; by default the bundled ones."""
+
+
+@dataclass(frozen=True)
+class _Judged(_Features):
+    """Commands that fit on one split, stop by a second and judge on a third."""
+
+    calibration_split: str = "calibration"
+    """Split to fit on."""
+    validation_split: str | None = "validation"
+    """Split that tells when to stop; None: a share of the images to fit on is held out."""
+    test_split: str = "test"
+    """Split to judge on."""
+    bootstrap: int = 1000
+    """Resamples of the images for the intervals."""
+
+
+@dataclass(frozen=True)
+class Calibrate(_OfNetwork):
+    """Train a CCNet for a pose network on images in COCO's layout that the network was not trained on."""
+
     split: str = "calibration"
     """Split to train on; best one that the pose network has not seen."""
     validation_split: str | None = None
@@ -33,17 +73,8 @@ class Calibrate:
     """A split that the pose network was trained on, to report how much better it is there."""
     head: Literal["local", "conv", "linear", "scores"] = "local"
     """Form of the branch: local is this project's, conv and linear are the paper's, scores the control."""
-    cache: Path = _CACHE
-    """Directory for features, which are computed once."""
-    views: tuple[Literal["cut", "patched"], ...] = ("cut", "patched")
-    """Altered views of the same persons to learn from too: cut away in part, which teaches which keypoints are outside
-    the picture; with a patch over a keypoint, which teaches doubt. Each costs another pass of the network."""
-    hardware: Annotated[Hardware, tyro.conf.arg(name="")] = field(default_factory=Hardware)
-    """Where the network runs and the branch is trained."""
     seed: int = 0
     """Of the branch's weights and the held-out images."""
-    limit: int | None = None
-    """Use the first persons only."""
 
     def run(self) -> None:
         """Cache features, train, report, write."""
@@ -53,31 +84,15 @@ class Calibrate:
 
 
 @dataclass(frozen=True)
-class Ablate:
+class Ablate(_Judged, _OfNetwork):
     """Compare confidences on a test split: the network's own, closed forms, calibrated scores, branches, the oracle."""
 
-    data: Path
-    """Directory in COCO's layout."""
-    out: Path
-    """Directory for the tables."""
-    network: str = "sbl-small"
-    """Pose network."""
-    checkpoint: Path | None = None
-    """Its weights; by default the bundled ones."""
-    what: Literal["confidences", "losses", "aggregations", "all"] = "confidences"
-    """confidences: all methods side by side. losses, aggregations: section 6.4's choices."""
-    calibration_split: str = "calibration"
-    """Split to fit on."""
-    validation_split: str = "validation"
-    """Split that tells when to stop."""
-    test_split: str = "test"
-    """Split to judge on."""
-    cache: Path = _CACHE
-    """Directory for features, which are computed once."""
-    bootstrap: int = 1000
-    """Resamples of the images for the intervals."""
-    limit: int | None = None
-    """Use the first persons of each split only."""
+    what: Literal["confidences", "losses", "inputs", "aggregations", "targets", "all"] = "confidences"
+    """confidences: all methods side by side. losses, inputs, aggregations, targets: section 6.4's choices."""
+    pck: tuple[float, ...] = ()
+    """Thresholds of --what targets; by default 0.1, and 0.5 too where heads are annotated."""
+    fine_tune_minutes: float = 0.0
+    """Of --what inputs: how long a copy of the network's last stages is trained with the branch; 0: it is left out."""
 
     def run(self) -> None:
         """Fit, judge, print and write the tables."""
@@ -88,27 +103,11 @@ class Ablate:
 
 
 @dataclass(frozen=True)
-class Tables:
+class Tables(_Judged):
     """Print the paper's tables with the paper's numbers and ours side by side."""
 
-    data: Path
-    """Directory in COCO's layout; make-world writes one."""
-    out: Path
-    """Directory for the tables."""
     only: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Which tables."""
-    calibration_split: str = "calibration"
-    """Split to fit on."""
-    validation_split: str = "validation"
-    """Split that tells when to stop."""
-    test_split: str = "test"
-    """Split to judge on."""
-    cache: Path = _CACHE
-    """Directory for features, which are computed once."""
-    bootstrap: int = 1000
-    """Resamples of the images for the intervals."""
-    limit: int | None = None
-    """Use the first persons of each split only."""
 
     def run(self) -> None:
         """Fit, judge, print and write the tables."""
