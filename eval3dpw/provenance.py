@@ -15,7 +15,7 @@ from typing import Any
 from pose2d.storage import sha256
 
 _SOURCES = ("pose2d", "calibration", "fitting", "eval3dpw")
-_PACKAGES = ("calibrated-pose", "numpy", "opencv-python-headless", "roma", "scipy", "smplx", "torch")
+_PACKAGES = ("calibrated-pose", "numba", "numpy", "opencv-python-headless", "roma", "scipy", "smplx", "torch")
 
 
 def configuration(command: Any) -> dict[str, Any]:
@@ -44,7 +44,10 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def code_hash() -> str:
-    """SHA-256 over this project's own sources as this process found them: results of an interrupted run are continued by the same code only."""
+    """SHA-256 over this project's own sources as this process found them.
+
+    Results of an interrupted run are continued by the same code only.
+    """
     digest = hashlib.sha256()
     for package in _SOURCES:
         root = Path(str(importlib.util.find_spec(package).submodule_search_locations[0]))  # type: ignore[union-attr,index]

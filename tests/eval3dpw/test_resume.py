@@ -1,7 +1,6 @@
 """Interrupted and continued runs, and runs on several workers, on tiny sequences with untrained networks."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +8,9 @@ import pytest
 import eval3dpw.units
 import run_fitting
 from eval3dpw.units import FitUnit, frame_chunks
+from tests.eval3dpw.run_folders import assert_same, command_line, contents
 
 NAMES = ("alone_00", "long_00", "two_00")
-NOT_COMPARED = ("timings.json", ".lock")
 
 
 @pytest.fixture
@@ -28,24 +27,11 @@ def run(world, tmp_path, random_networks, capsys, monkeypatch):
     def run(folder, *arguments, command="fit"):
         (tmp_path / folder).mkdir(exist_ok=True)
         monkeypatch.chdir(tmp_path / folder)
-        options = [command, "--root", str(world), "--out", "out", "--checkpoint", str(random_networks["pose"])]
-        options += ["--ccnet", str(random_networks["ccnet"]), "--regressor", str(random_networks["regressor"])]
-        status = run_fitting.main([*options, *map(str, arguments)])
+        options = command_line(world, random_networks, *map(str, arguments))
+        status = run_fitting.main([command, *options[1:]])
         return status, capsys.readouterr()
 
     return run
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    """Every file of a run folder but those that tell of the machine."""
-    files = [path for path in out.rglob("*") if path.is_file() and path.name not in NOT_COMPARED]
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
-
-
-def assert_same(first: Path, second: Path) -> None:
-    before, after = contents(first), contents(second)
-    assert sorted(before) == sorted(after)
-    assert [name for name in before if before[name] != after[name]] == []
 
 
 @pytest.fixture

@@ -1,0 +1,38 @@
+"""Run folders compared byte by byte, and a command line with small chunks for processes of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+NOT_COMPARED = ("timings.json", ".lock")
+
+SMALL_CHUNKS = """
+import sys
+import eval3dpw.units
+import run_fitting
+
+eval3dpw.units.CHUNK_FRAMES = 4  # worker processes run this line too
+
+if __name__ == "__main__":
+    sys.exit(run_fitting.main(sys.argv[1:]))
+"""
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file of a run folder but those that tell of the machine."""
+    files = [path for path in out.rglob("*") if path.is_file() and path.name not in NOT_COMPARED]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+def assert_same(first: Path, second: Path) -> None:
+    """All files are there in both, with the same bytes."""
+    before, after = contents(first), contents(second)
+    assert sorted(before) == sorted(after)
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+def command_line(world: Path, networks: dict[str, Path], *arguments: str) -> list[str]:
+    """`fit` of a world with some networks into the folder `out` of where it is started."""
+    options = ["fit", "--root", str(world), "--out", "out", "--checkpoint", str(networks["pose"])]
+    options += ["--ccnet", str(networks["ccnet"]), "--regressor", str(networks["regressor"])]
+    return [*options, *arguments]
