@@ -39,11 +39,11 @@ class BranchTraining:
         visibility_weight: lambda of equation 22.
         presence_weight: of the presence's cross-entropy, where persons are also seen cut (`calibration.views`).
         instance_weight: weight of the squared error of sum(v s) / sum(v) to the instance's OKS; 0 in the paper.
-        epochs: at most.
+        epochs: at most, of the persons as they are; with views there are fewer, so that as many steps are made.
         batch: persons a step.
         lr: of Adam; a tenth after 60 % and again after 85 % of the epochs.
         weight_decay: decoupled, of matrices.
-        patience: epochs without a better held-out loss before training stops.
+        patience: epochs without a better held-out loss before training stops; with views fewer likewise.
         members: branches that are trained apart, from different weights and in different order, and then averaged.
         held_out: share of the images that only tell when to stop, where no validation cache is given.
         seed: of weights, order and the held-out images.
@@ -163,6 +163,8 @@ def train_branch(
         held_out = _Samples.joined([_samples(branch, part, target) for part in (validation, *validation_views)])
     else:
         train, held_out = _split(samples, config)
+    passes = 1 + len(views)
+    config = replace(config, epochs=math.ceil(config.epochs / passes), patience=math.ceil(config.patience / passes))
     members, history = [], []
     for number in range(config.members):
         torch.manual_seed(config.seed + number)
@@ -176,7 +178,7 @@ def train_branch(
         history = [*history, _held_out_loss(branch, held_out, config)]
     else:
         branch = members[0]
-    persons = round(len(train) / (1 + len(views)))
+    persons = round(len(train) / passes)
     return TrainedBranch(branch.eval(), tuple(history), time.monotonic() - start, persons)
 
 

@@ -54,6 +54,8 @@ def all_confidences(
     heads: Sequence[Head] = ("scores", "linear", "conv", "local"),
     trainings: Mapping[Head, BranchTraining] = BRANCH_TRAININGS,
     network_name: str = "",
+    views: Sequence[CachedFeatures] = (),
+    validation_views: Sequence[CachedFeatures] = (),
 ) -> Confidences:
     """Fit everything on `calibration`, apply it to `test`.
 
@@ -66,6 +68,8 @@ def all_confidences(
         heads: branches to train.
         trainings: how.
         network_name: for the record.
+        views, validation_views: the persons of `calibration` and `validation` seen otherwise (`calibration.views`). The
+            local form learns from them too; the paper's forms learn as the paper says.
     """
     result = Confidences()
     # Heatmaps overshoot 1 now and then, which no calibration error is defined for.
@@ -80,7 +84,10 @@ def all_confidences(
         )
     result.by_name["isotonic"] = _isotonic(calibration, test)
     for head in heads:
-        trained = train_branch(calibration, trainings[head], network_name, validation)
+        altered, held_out = (views, validation_views) if head == "local" else ((), ())
+        trained = train_branch(
+            calibration, trainings[head], network_name, validation, views=altered, validation_views=held_out
+        )
         calibrated = calibrate_cache(trained.branch, test)
         name = "MLP on raw scores" if head == "scores" else f"CCNet {head}"
         result.by_name[name] = Confidence(calibrated.instance_confidence, calibrated.confidence)
