@@ -202,7 +202,9 @@ def load_work(options: FitOptions, weightings: tuple[str, ...], code: str) -> Fi
             f"{platform.node()} has other sources of this project than the machine that started the run: install the "
             "same version on all machines"
         )
-    return load_unit(options, weightings)[0]
+    unit = load_unit(options, weightings)[0]
+    alone = replace(unit.stages.fitting.refinement, threads=1)  # the other cores have workers of their own
+    return replace(unit, stages=replace(unit.stages, fitting=replace(unit.stages.fitting, refinement=alone)))
 
 
 def run_evaluation(options: Evaluate) -> Comparison:

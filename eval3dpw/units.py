@@ -66,7 +66,8 @@ class FitUnit:
 
         All arithmetic is done on one thread, so that sums keep their order and results their bits, whoever does it.
         """
-        before, persons, start = dict(self.stages.seconds), 0, time.perf_counter()
+        before, persons = dict(self.stages.seconds), 0
+        start, start_cpu = time.perf_counter(), time.process_time()
         record, failure = None, ""
         try:
             with single_thread():
@@ -74,7 +75,8 @@ class FitUnit:
         except InputError as error:
             failure = str(error)
         seconds = {stage: total - before.get(stage, 0.0) for stage, total in self.stages.seconds.items()}
-        return Outcome(path.stem, record, failure, seconds | {"all": time.perf_counter() - start}, persons)
+        seconds |= {"all": time.perf_counter() - start, "all (CPU time)": time.process_time() - start_cpu}
+        return Outcome(path.stem, record, failure, seconds, persons)
 
     def _fit(self, path: Path) -> tuple[UnitRecord, int]:
         with self.stages.timed("read"):
