@@ -204,22 +204,27 @@ BRANCHES: dict[str, type[nn.Module]] = {
 def features_at(feature: Float[Tensor, "b c h w"], xy_fraction: Float[Tensor, "b k 2"]) -> Float[Tensor, "b k c2"]:
     """Features at each keypoint, bilinear: those of the map and those of its 5 x 5 means (cells beyond it left out).
 
-    Both are weighted sums whose weights are products of one of the row and one of the column, so two small matrix
-    products do, and no mean of a whole map is ever made.
+    Both are weighted sums of the cells near the keypoint, so these alone are read: the map itself is neither copied nor
+    averaged, in whatever order it lies in memory.
     """
-    across = _axis_weights(xy_fraction[..., 0], feature.shape[3])
-    down = _axis_weights(xy_fraction[..., 1], feature.shape[2])
-    keypoints = xy_fraction.shape[1]
-    columns = torch.matmul(feature.flatten(1, 2), across.flatten(1, 2).transpose(1, 2))
-    columns = columns.unflatten(1, feature.shape[1:3]).unflatten(3, (keypoints, 2))
-    return torch.einsum("bchkm,bkmh->bkmc", columns, down).flatten(2)
+    columns, across = _axis_weights(xy_fraction[..., 0], feature.shape[3])
+    rows, down = _axis_weights(xy_fraction[..., 1], feature.shape[2])
+    person = torch.arange(len(feature), device=feature.device)[:, None, None, None]
+    near = feature.movedim(1, -1)[person, rows[..., :, None], columns[..., None, :]]
+    weight = down[..., :, None] * across[..., None, :]
+    return torch.matmul(weight.flatten(3), near.flatten(2, 3)).flatten(2)
 
 
-def _axis_weights(fraction: Tensor, cells: int) -> Tensor:
-    """Weights (b, k, 2, cells) of cells on one axis: of linear interpolation, and of that of windowed means."""
+def _axis_weights(fraction: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """The cells (b, k, n) near keypoints on one axis; weights (b, k, 2, n) of interpolation and of windowed means."""
     at = (fraction * (cells - 1)).clamp(0, cells - 1)[..., None]
-    index = torch.arange(cells, device=fraction.device, dtype=fraction.dtype)
-    point = (1.0 - (at - index).abs()).clamp_min(0.0)
-    window = ((index[:, None] - index).abs() <= _CONTEXT_CELLS // 2).to(fraction.dtype)
-    window = window / window.sum(dim=1, keepdim=True)
-    return torch.stack([point, point @ window], dim=2)
+    reach = _CONTEXT_CELLS // 2
+    count = min(2 * reach + 2, cells)
+    first = (at.floor().long() - reach).clamp(0, cells - count)
+    near = first + torch.arange(count, device=fraction.device)
+    point = (1.0 - (at - near).abs()).clamp_min(0.0)
+    distance = (near[..., :, None] - near[..., None, :]).abs()
+    # A mean's weight is one over the number of cells of its window that lie on the map.
+    size = (near + reach).clamp_max(cells - 1) - (near - reach).clamp_min(0) + 1
+    window = (distance <= reach) * (point / size)[..., :, None]
+    return near, torch.stack([point, window.sum(dim=-2)], dim=2)

@@ -132,15 +132,16 @@ def peak_statistics(output: NetworkOutput, size_wh: tuple[int, int]) -> Float[Te
     positive = maps.float().clamp_min(0.0)
     height, width = maps.shape[2:]
     best, place = positive.flatten(2).max(dim=2)
-    rows = torch.arange(height, device=maps.device, dtype=torch.float32)
-    columns = torch.arange(width, device=maps.device, dtype=torch.float32)
-    dy = rows - torch.div(place, width, rounding_mode="floor")[..., None]
-    dx = columns - (place % width)[..., None]
-    near = (dy.abs() <= _WINDOW).float()[..., :, None] * (dx.abs() <= _WINDOW).float()[..., None, :]
-    local = positive * near
+    row, column = torch.div(place, width, rounding_mode="floor"), place % width
+    step = torch.arange(-_WINDOW, _WINDOW + 1, device=maps.device)
+    rows, columns = row[..., None] + step, column[..., None] + step
+    inside = ((rows >= 0) & (rows < height))[..., :, None] & ((columns >= 0) & (columns < width))[..., None, :]
+    cells = (rows.clamp(0, height - 1) * width)[..., :, None] + columns.clamp(0, width - 1)[..., None, :]
+    flat, near = positive.flatten(2), cells.flatten(2)
+    local = flat.gather(2, near).unflatten(2, inside.shape[2:]) * inside
     mass = local.sum((2, 3)).clamp_min(1e-6)
-    mean_x, mean_y = (local.sum(2) * dx).sum(-1) / mass, (local.sum(3) * dy).sum(-1) / mass
-    square = (local.sum(2) * dx**2).sum(-1) / mass + (local.sum(3) * dy**2).sum(-1) / mass - mean_x**2 - mean_y**2
-    second = (positive * (1.0 - near)).flatten(2).amax(dim=2) / best.clamp_min(1e-6)
-    total = positive.sum((2, 3))
-    return torch.stack([(0.5 * square.clamp_min(0.0)).sqrt(), second, torch.log(total + 1e-3)], dim=-1)
+    offset = step.float()
+    mean_x, mean_y = (local.sum(2) * offset).sum(-1) / mass, (local.sum(3) * offset).sum(-1) / mass
+    square = ((local.sum(2) + local.sum(3)) * offset**2).sum(-1) / mass - mean_x**2 - mean_y**2
+    second = flat.scatter(2, near, 0.0).amax(dim=2) / best.clamp_min(1e-6)
+    return torch.stack([(0.5 * square.clamp_min(0.0)).sqrt(), second, torch.log(flat.sum(2) + 1e-3)], dim=-1)
