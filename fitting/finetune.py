@@ -30,7 +30,8 @@ from pose2d.skeletons import Skeleton
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """How the network's weights are moved. CLIFF does not publish its values; Adam's rate is EFT's order of size.
+    """How the network's weights are moved. CLIFF does not publish its values; Adam's rate is the best of five on six
+    validation tracks of the open world (raw weighting), where EFT's order of size, 2e-5, changes too little.
 
     Attributes:
         epochs: passes over the persons.
@@ -40,7 +41,7 @@ class FinetuneConfig:
     """
 
     epochs: int = 8
-    learning_rate: float = 2e-5
+    learning_rate: float = 1e-4
     batch_size: int = 32
     seed: int = 0
 

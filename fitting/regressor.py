@@ -254,13 +254,14 @@ def place_in_camera(
         intrinsics: of the images' cameras.
         orientation: of the checkpoint: `regressor.config.orientation`.
 
-    A scale below 0.05 is taken for 0.05, so that a prediction gone wrong still stands before the camera: far away.
+    A scale below 0.05 is taken for 0.05, so that a prediction gone wrong still stands before the camera: far away. NaN
+    stays NaN elsewhere: a refinement refuses that person alone.
     """
     rotations = output.rotations.numpy().astype(np.float64)
     if orientation == "ray":
         rotations[:, 0] = ray_rotations(np.asarray(centers_px, dtype=np.float64), intrinsics) @ rotations[:, 0]
     camera = output.camera.numpy().copy()
-    camera[:, 0] = np.maximum(camera[:, 0], _SMALLEST_SCALE)
+    camera[:, 0] = np.fmax(camera[:, 0], _SMALLEST_SCALE)
     translation = translation_in_camera(camera, centers_px, sides_px, intrinsics)
     return BodyFits(rotations, output.betas.numpy().astype(np.float64), translation)
 
