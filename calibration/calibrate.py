@@ -20,9 +20,11 @@ from calibration.comparison import compare_confidences, comparison_lines, write_
 from calibration.experiments import BRANCH_TRAININGS, all_confidences
 from calibration.feature_cache import cache_features
 from calibration.features import CachedFeatures
+from calibration.targets import Pck, judge_targets, target_confidences, target_lines
 from calibration.views import ViewKind, views_of
 from pose2d.bundled import checkpoint_metadata, load_network
-from pose2d.datasets.coco import read_coco
+from pose2d.datasets.kinds import DATASETS
+from pose2d.datasets.names import DatasetName
 from pose2d.errors import InputError
 from pose2d.networks.base import PoseNetwork
 from pose2d.storage import sha256
@@ -30,9 +32,9 @@ from pose2d.storage import sha256
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from calibration.ccnet_commands import Ablate, Calibrate
+    from calibration.ccnet_commands import Ablate, Calibrate, Tables
 
-_PUBLISHED_TARGET_CELLS = {192: 2.0, 288: 3.0}
+_PUBLISHED_TARGET_CELLS = {192: 2.0, 256: 2.0, 288: 3.0}
 _SEEN_PERSONS = 500
 
 
@@ -46,10 +48,10 @@ def calibrate(options: Calibrate) -> list[str]:
 
 
 def _calibrate(fabric: Fabric, options: Calibrate) -> list[str]:
-    network, checkpoint = load_network(options.network, options.checkpoint)
+    network, checkpoint = network_of(options, options.network)
 
     def features(split: str, limit: int | None = options.limit, kinds: Sequence[ViewKind] = ()) -> list[CachedFeatures]:
-        return split_views(network, options.data, split, options.cache, limit, kinds, fabric)
+        return split_views(network, options.data, split, options.cache, limit, kinds, fabric, options.dataset)
 
     cache, *views = features(options.split, kinds=options.views)
     validation, *validation_views = [None]
@@ -92,20 +94,17 @@ def _calibrate(fabric: Fabric, options: Calibrate) -> list[str]:
 
 
 def ablate(options: Ablate) -> Iterator[list[str]]:
-    """Tables of confidences, losses and aggregations on a test split; each is written into the output directory too.
+    """Tables of confidences, losses, aggregations and targets on a test split; each is written to a file too.
 
     Raises:
         InputError: the data or the checkpoint cannot be used.
     """
-    network, checkpoint = load_network(options.network, options.checkpoint)
-    splits = (options.calibration_split, options.validation_split, options.test_split)
-    calibration, validation, test = (
-        split_features(network, options.data, split, options.cache, options.limit) for split in splits
-    )
+    network, checkpoint = network_of(options, options.network)
+    calibration, validation, test = features_of_splits(network, options)
     title = f"{options.network}, {len(test)} persons of {options.test_split}, fitted on {len(calibration)}"
     if options.what in ("confidences", "all"):
         areas = calibration.dataset.areas
-        cells = target_cells(network, checkpoint)
+        cells = target_cells(network, checkpoint) if calibration.poses.sigma_px is None else 1.0
         found = all_confidences(calibration, test, cells, float(areas.mean()), validation, network_name=options.network)
         references = ("raw", "isotonic", "MLP on raw scores")
         rows = compare_confidences(test, found.by_name, references, found.visibilities, options.bootstrap)
@@ -114,10 +113,12 @@ def ablate(options: Ablate) -> Iterator[list[str]]:
         yield _written(options.out / "losses.txt", _losses(calibration, validation, test, title, options))
     if options.what in ("aggregations", "all"):
         yield _written(options.out / "aggregations.txt", _aggregations(calibration, validation, test, title, options))
+    if options.what in ("targets", "all"):
+        yield _written(options.out / "targets.txt", _targets(calibration, validation, test, title, options))
 
 
 def _losses(
-    calibration: CachedFeatures, validation: CachedFeatures, test: CachedFeatures, title: str, options: Ablate
+    calibration: CachedFeatures, validation: CachedFeatures | None, test: CachedFeatures, title: str, options: Ablate
 ) -> list[str]:
     """Section 6.4: the branch under each loss."""
     confidences, visibilities = {}, {}
@@ -131,7 +132,7 @@ def _losses(
 
 
 def _aggregations(
-    calibration: CachedFeatures, validation: CachedFeatures, test: CachedFeatures, title: str, options: Ablate
+    calibration: CachedFeatures, validation: CachedFeatures | None, test: CachedFeatures, title: str, options: Ablate
 ) -> list[str]:
     """Figure 4: each aggregation of raw and of calibrated confidences, with CCNet's visibility."""
     branch = train_branch(calibration, BRANCH_TRAININGS["local"], options.network, validation).branch
@@ -145,22 +146,64 @@ def _aggregations(
     return comparison_lines(rows, ("raw, tau=0.2",), f"Aggregations: {title}")
 
 
+def _targets(
+    calibration: CachedFeatures, validation: CachedFeatures | None, test: CachedFeatures, title: str, options: Ablate
+) -> list[str]:
+    """OKS against PCK, each judged by both (section 6.2's choice on MPII, on any data set)."""
+    usual = (0.1,) if test.dataset.head_sizes_px is None else (0.5, 0.1)
+    measures = [Pck(threshold) for threshold in options.pck or usual]
+    confidences = target_confidences(calibration, validation, test, measures, options.network)
+    return target_lines(judge_targets(test, confidences, measures, options.bootstrap), f"Targets: {title}")
+
+
+def network_of(options: Calibrate | Ablate | Tables, name: str) -> tuple[PoseNetwork, Path]:
+    """The network that the options name, with as many keypoints as their data set has, and its checkpoint.
+
+    Raises:
+        InputError: there is no such network or checkpoint, or they do not fit.
+    """
+    keypoints = len(DATASETS[options.dataset].skeleton)
+    return load_network(name, options.checkpoint, keypoints, options.input_size)
+
+
+def features_of_splits(
+    network: PoseNetwork, options: Ablate | Tables
+) -> tuple[CachedFeatures, CachedFeatures | None, CachedFeatures]:
+    """Cached features of the splits to fit on, to stop by (or None) and to judge on.
+
+    Raises:
+        InputError: a split cannot be read.
+    """
+
+    def features(split: str) -> CachedFeatures:
+        return split_features(network, options.data, split, options.cache, options.limit, options.dataset)
+
+    held_out = None if options.validation_split is None else features(options.validation_split)
+    return features(options.calibration_split), held_out, features(options.test_split)
+
+
 def split_features(
-    network: PoseNetwork, data: Path, split: str, directory: Path, limit: int | None = None
+    network: PoseNetwork,
+    data: Path,
+    split: str,
+    directory: Path,
+    limit: int | None = None,
+    dataset_name: DatasetName = "coco",
 ) -> CachedFeatures:
     """A network's cached features of a split's persons.
 
     Args:
         network: frozen.
-        data: directory in COCO's layout.
+        data: directory in the data set's layout.
         split: of it.
         directory: where caches lie.
         limit: the first persons only.
+        dataset_name: of the layout.
 
     Raises:
         InputError: the split cannot be read.
     """
-    return split_views(network, data, split, directory, limit)[0]
+    return split_views(network, data, split, directory, limit, dataset_name=dataset_name)[0]
 
 
 def split_views(
@@ -171,18 +214,19 @@ def split_views(
     limit: int | None = None,
     kinds: Sequence[ViewKind] = (),
     fabric: Fabric | None = None,
+    dataset_name: DatasetName = "coco",
 ) -> list[CachedFeatures]:
     """As `split_features`, and after it the same persons seen otherwise.
 
     Args:
-        network, data, split, directory, limit: see `split_features`.
+        network, data, split, directory, limit, dataset_name: see `split_features`.
         kinds: of views.
         fabric: device, precision and processes of the passes.
 
     Raises:
         InputError: the split cannot be read.
     """
-    dataset = read_coco(data, split)
+    dataset = DATASETS[dataset_name].read(data, split)
     if limit is not None:
         dataset = dataset.select(np.arange(min(limit, len(dataset))))
     spec = network.input_spec

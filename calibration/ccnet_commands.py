@@ -106,8 +106,10 @@ class Ablate(_Judged, _OfNetwork):
 class Tables(_Judged):
     """Print the paper's tables with the paper's numbers and ours side by side."""
 
+    network: str | None = None
+    """Pose network; by default the bundled SBL, RLE and IPR in turn."""
     only: tuple[int, ...] = (1, 2, 3, 4, 5)
-    """Which tables."""
+    """Which tables: 1, 2, 5 are of coco, 3 of wholebody, 4 of mpii; of the others a line says what they need."""
 
     def run(self) -> None:
         """Fit, judge, print and write the tables."""
