@@ -1,9 +1,9 @@
-"""From a pose network and a data set to a CCNet file, and to tables of confidences."""
+"""From a pose network and a data set to cached features and a CCNet file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -11,16 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibration.aggregation import AGGREGATIONS
 from calibration.branch_training import train_branch
-from calibration.ccnet import calibrate_cache
 from calibration.ccnet_files import save_ccnet
-from calibration.coco_eval import Confidence
-from calibration.comparison import compare_confidences, comparison_lines, write_lines
-from calibration.experiments import BRANCH_TRAININGS, all_confidences
+from calibration.experiments import BRANCH_TRAININGS
 from calibration.feature_cache import cache_features
 from calibration.features import CachedFeatures
-from calibration.targets import Pck, judge_targets, target_confidences, target_lines
 from calibration.views import ViewKind, views_of
 from pose2d.bundled import checkpoint_metadata, load_network
 from pose2d.datasets.kinds import DATASETS
@@ -93,69 +88,6 @@ def _calibrate(fabric: Fabric, options: Calibrate) -> list[str]:
     return lines
 
 
-def ablate(options: Ablate) -> Iterator[list[str]]:
-    """Tables of confidences, losses, aggregations and targets on a test split; each is written to a file too.
-
-    Raises:
-        InputError: the data or the checkpoint cannot be used.
-    """
-    network, checkpoint = network_of(options, options.network)
-    calibration, validation, test = features_of_splits(network, options)
-    title = f"{options.network}, {len(test)} persons of {options.test_split}, fitted on {len(calibration)}"
-    if options.what in ("confidences", "all"):
-        areas = calibration.dataset.areas
-        cells = target_cells(network, checkpoint) if calibration.poses.sigma_px is None else 1.0
-        found = all_confidences(calibration, test, cells, float(areas.mean()), validation, network_name=options.network)
-        references = ("raw", "isotonic", "MLP on raw scores")
-        rows = compare_confidences(test, found.by_name, references, found.visibilities, options.bootstrap)
-        yield _written(options.out / "confidences.txt", comparison_lines(rows, references, title))
-    if options.what in ("losses", "all"):
-        yield _written(options.out / "losses.txt", _losses(calibration, validation, test, title, options))
-    if options.what in ("aggregations", "all"):
-        yield _written(options.out / "aggregations.txt", _aggregations(calibration, validation, test, title, options))
-    if options.what in ("targets", "all"):
-        yield _written(options.out / "targets.txt", _targets(calibration, validation, test, title, options))
-
-
-def _losses(
-    calibration: CachedFeatures, validation: CachedFeatures | None, test: CachedFeatures, title: str, options: Ablate
-) -> list[str]:
-    """Section 6.4: the branch under each loss."""
-    confidences, visibilities = {}, {}
-    for loss in ("mse", "bce", "heteroscedastic", "evidential", "ap"):
-        training = replace(BRANCH_TRAININGS["local"], loss=loss)
-        calibrated = calibrate_cache(train_branch(calibration, training, options.network, validation).branch, test)
-        confidences[loss] = Confidence(calibrated.instance_confidence, calibrated.confidence)
-        visibilities[loss] = calibrated.visibility
-    rows = compare_confidences(test, confidences, ("mse",), visibilities, options.bootstrap)
-    return comparison_lines(rows, ("mse",), f"Losses: {title}")
-
-
-def _aggregations(
-    calibration: CachedFeatures, validation: CachedFeatures | None, test: CachedFeatures, title: str, options: Ablate
-) -> list[str]:
-    """Figure 4: each aggregation of raw and of calibrated confidences, with CCNet's visibility."""
-    branch = train_branch(calibration, BRANCH_TRAININGS["local"], options.network, validation).branch
-    calibrated = calibrate_cache(branch, test)
-    confidences = {
-        f"{source}, {name}": Confidence(aggregate(values, calibrated.visibility), values)
-        for source, values in (("raw", test.poses.raw_score), ("calibrated", calibrated.confidence))
-        for name, aggregate in AGGREGATIONS.items()
-    }
-    rows = compare_confidences(test, confidences, ("raw, tau=0.2",), None, options.bootstrap)
-    return comparison_lines(rows, ("raw, tau=0.2",), f"Aggregations: {title}")
-
-
-def _targets(
-    calibration: CachedFeatures, validation: CachedFeatures | None, test: CachedFeatures, title: str, options: Ablate
-) -> list[str]:
-    """OKS against PCK, each judged by both (section 6.2's choice on MPII, on any data set)."""
-    usual = (0.1,) if test.dataset.head_sizes_px is None else (0.5, 0.1)
-    measures = [Pck(threshold) for threshold in options.pck or usual]
-    confidences = target_confidences(calibration, validation, test, measures, options.network)
-    return target_lines(judge_targets(test, confidences, measures, options.bootstrap), f"Targets: {title}")
-
-
 def network_of(options: Calibrate | Ablate | Tables, name: str) -> tuple[PoseNetwork, Path]:
     """The network that the options name, with as many keypoints as their data set has, and its checkpoint.
 
@@ -180,6 +112,25 @@ def features_of_splits(
 
     held_out = None if options.validation_split is None else features(options.validation_split)
     return features(options.calibration_split), held_out, features(options.test_split)
+
+
+def views_of_splits(
+    network: PoseNetwork, options: Ablate | Tables
+) -> tuple[list[CachedFeatures], list[CachedFeatures]]:
+    """The persons to fit on and those to stop by, seen otherwise as the options ask (`calibration.views`).
+
+    Raises:
+        InputError: a split cannot be read.
+    """
+
+    def features(split: str | None) -> list[CachedFeatures]:
+        if split is None:
+            return []
+        return split_views(
+            network, options.data, split, options.cache, options.limit, options.views, dataset_name=options.dataset
+        )[1:]
+
+    return features(options.calibration_split), features(options.validation_split)
 
 
 def split_features(
@@ -252,8 +203,3 @@ def target_cells(network: PoseNetwork, checkpoint: Path) -> float:
             f"{width} pixels: put heatmap_sigma into its metadata"
         )
     return _PUBLISHED_TARGET_CELLS[width]
-
-
-def _written(path: Path, lines: list[str]) -> list[str]:
-    write_lines(path, lines)
-    return lines

@@ -87,16 +87,15 @@ class Calibrate(_OfNetwork):
 class Ablate(_Judged, _OfNetwork):
     """Compare confidences on a test split: the network's own, closed forms, calibrated scores, branches, the oracle."""
 
-    what: Literal["confidences", "losses", "inputs", "aggregations", "targets", "all"] = "confidences"
-    """confidences: all methods side by side. losses, inputs, aggregations, targets: section 6.4's choices."""
+    what: Literal["confidences", "losses", "aggregations", "targets", "presence", "all"] = "confidences"
+    """confidences: all methods side by side. losses, aggregations, targets: the paper's choices. presence: what altered
+    views teach."""
     pck: tuple[float, ...] = ()
     """Thresholds of --what targets; by default 0.1, and 0.5 too where heads are annotated."""
-    fine_tune_minutes: float = 0.0
-    """Of --what inputs: how long a copy of the network's last stages is trained with the branch; 0: it is left out."""
 
     def run(self) -> None:
         """Fit, judge, print and write the tables."""
-        from calibration.calibrate import ablate
+        from calibration.ablations import ablate
 
         for lines in ablate(self):
             print("\n".join(lines), end="\n\n")

@@ -11,7 +11,7 @@ import numpy as np
 from calibration.aggregation import above_threshold, visibility_weighted
 from calibration.bootstrap import Interval, interval
 from calibration.branch_training import train_branch
-from calibration.calibrate import features_of_splits, network_of, target_cells
+from calibration.calibrate import features_of_splits, network_of, target_cells, views_of_splits
 from calibration.ccnet import calibrate_cache
 from calibration.comparison import ComparedConfidence, compare_confidences, detections_of, truth_of, write_lines
 from calibration.experiments import BRANCH_TRAININGS, all_confidences
@@ -152,8 +152,17 @@ def _families(options: Tables) -> Iterator[_Family]:
         calibration, validation, test = features_of_splits(network, options)
         mean_area = float(calibration.dataset.areas.mean())
         cells = target_cells(network, checkpoint) if calibration.poses.sigma_px is None else 1.0
+        views, validation_views = views_of_splits(network, options)
         confidences = all_confidences(
-            calibration, test, cells, mean_area, validation, ("local",), network_name=network_name
+            calibration,
+            test,
+            cells,
+            mean_area,
+            validation,
+            ("local",),
+            network_name=network_name,
+            views=views,
+            validation_views=validation_views,
         )
         rows = compare_confidences(test, confidences.by_name, ("raw", "constant"), None, options.bootstrap)
         images = len(np.unique(test.dataset.image_ids))

@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from calibration.calibrate import ablate, calibrate, target_cells
+from calibration.ablations import ablate
+from calibration.calibrate import calibrate, target_cells
 from calibration.ccnet_commands import Ablate, Calibrate
 from calibration.ccnet_files import load_ccnet
 from calibration.coco_eval import Confidence
@@ -90,6 +91,20 @@ def test_tables_are_printed_and_written(root, checkpoint, tmp_path):
     assert names[0] == "constant" and names[-1] == "oracle"
     assert {"raw", "isotonic", "CCNet local", "CCNet linear", "CCNet conv", "MLP on raw scores"} <= set(names)
     assert (tmp_path / "confidences.txt").read_text().splitlines() == lines
+
+
+def test_presence_is_judged_on_cut_persons(root, checkpoint, tmp_path):
+    options = Ablate(root, tmp_path, checkpoint=checkpoint, what="presence", cache=tmp_path / "cache", bootstrap=5)
+    (lines,) = list(ablate(options))
+    assert [line for line in lines if line.startswith("persons")] == [
+        "persons as they are",
+        "persons cut",
+        "persons patched",
+    ]
+    untaught, taught = (line for line in lines if "presence AUC" in line)
+    assert "presence AUC 0.500" in untaught  # says 1 of every keypoint
+    assert taught.startswith("CCNet + cut, patched")
+    assert (tmp_path / "presence.txt").is_file()
 
 
 def test_comparison_agrees_with_pycocotools(caches):

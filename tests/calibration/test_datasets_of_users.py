@@ -9,7 +9,8 @@ import pytest
 from safetensors.torch import save_file
 
 from calibration import evaluate_keypoints
-from calibration.calibrate import ablate, calibrate
+from calibration.ablations import ablate
+from calibration.calibrate import calibrate
 from calibration.ccnet_commands import Ablate, Calibrate, Tables
 from calibration.ccnet_files import load_ccnet
 from calibration.experiments import BRANCH_TRAININGS
