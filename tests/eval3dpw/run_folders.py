@@ -7,15 +7,24 @@ from pathlib import Path
 NOT_COMPARED = ("timings.json", ".lock")
 
 SMALL_CHUNKS = """
+import os
 import sys
+import eval3dpw.fit_command
 import eval3dpw.units
 import run_fitting
 
 eval3dpw.units.CHUNK_FRAMES = 4  # worker processes run this line too
 
+def run(folder, log, words):
+    os.chdir(folder)
+    for stream in (1, 2):
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    sys.exit(run_fitting.main(words))
+
 if __name__ == "__main__":
-    sys.exit(run_fitting.main(sys.argv[1:]))
+    run(sys.argv[1], sys.argv[2], sys.argv[3:])
 """
+"""A command line with small chunks, `fit_in_small_chunks.py FOLDER LOG SUBCOMMAND ...`."""
 
 
 def contents(out: Path) -> dict[str, bytes]:
