@@ -100,3 +100,11 @@ def stance(time: Time, rng: np.random.Generator, angles: Angles) -> Angles:
         # level feet under a slanted pelvis
         angles = add(angles, {f"{side}_hip_abd": width + sign * (0.7 * lean - shift)})
     return add(angles, {"list": 0.7 * lean, "side": -0.7 * lean})
+
+
+def lower(time: Time, angles: Angles, depth: Time, tilt: float, knee: float, ankle: float) -> Angles:
+    """Go down with both feet flat: ``depth`` in [0, 1] scales pelvis tilt, knees and ankles."""
+    angles = add(angles, {"tilt": tilt * depth})
+    for side in "lr":
+        angles = plant(angles, side, 0.06 + knee * depth, 0.02 + ankle * depth)
+    return angles
