@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 from numba import njit
 
-from eval3dpw.openworld.rasteriser import Raster, bounding_window, rasterise, vertex_normals
+from eval3dpw.openworld.rasteriser import NEAR_M, Raster, bounding_window, rasterise, vertex_normals
 from pose2d.skeletons import Skeleton
 
 Rgb = tuple[int, int, int]
@@ -30,7 +30,8 @@ ROW_COLOURS: dict[str, Rgb] = {
     "oracle": (88, 50, 210),
 }
 TRUTH_COLOUR: Rgb = (140, 140, 140)
-_OTHER_COLOURS: tuple[Rgb, ...] = ((153, 153, 51), (136, 34, 85), (68, 170, 153), (51, 34, 136))
+_BEST_FIRST = ("ccnet", "init", "precision", "rescored", "raw", "uniform", "oracle")
+_OTHER_COLOURS: tuple[Rgb, ...] = ((136, 34, 85), (51, 34, 136), (130, 130, 30), (20, 130, 120))
 
 _AMBIENT = 0.3
 _SIDE_DISTANCE_M, _SIDE_HEIGHT_M = 8.0, 2.2
@@ -78,7 +79,11 @@ class Pytorch3dRasteriser:
         intrinsics: Float[np.ndarray, "3 3"],
         size_hw: tuple[int, int],
     ) -> Raster:
-        """As `MeshRasteriser.rasterise`. pytorch3d puts the first pixel's centre at 0.5, hence the shift."""
+        """As `MeshRasteriser.rasterise`; faces that reach behind the near plane are cut there, not dropped.
+
+        pytorch3d puts the first pixel's centre at 0.5, hence the shift; its helper turns OpenCV's axes (its own +x
+        points left, +y up) and takes the size as (height, width). Skew is not honoured.
+        """
         import torch
         from pytorch3d.renderer.mesh import MeshRasterizer, RasterizationSettings
         from pytorch3d.structures import Meshes
@@ -91,7 +96,9 @@ class Pytorch3dRasteriser:
         cameras = cameras_from_opencv_projection(
             on_device(np.eye(3)), on_device(np.zeros(3)), on_device(shifted), on_device(np.array(size_hw))
         )
-        settings = RasterizationSettings(image_size=size_hw, perspective_correct=True, cull_backfaces=False, bin_size=0)
+        settings = RasterizationSettings(
+            image_size=size_hw, perspective_correct=True, cull_backfaces=False, bin_size=0, z_clip_value=NEAR_M
+        )
         meshes = Meshes(on_device(vertices_camera), torch.as_tensor(faces, device=self.device)[None])
         fragments = MeshRasterizer(cameras, settings)(meshes)
         face = fragments.pix_to_face[0, ..., 0].cpu().numpy().astype(np.int32)
@@ -112,8 +119,12 @@ def best_rasteriser() -> MeshRasteriser:
 
 
 def row_colours(rows: tuple[str, ...]) -> dict[str, Rgb]:
-    """A colour for each row of a comparison: the known weightings always have the same, others take what is left."""
-    others = iter(_OTHER_COLOURS * (1 + len(rows) // len(_OTHER_COLOURS)))
+    """A colour for each row of a comparison: the known weightings always have the same, others take what is left.
+
+    No two rows share one as long as there are enough.
+    """
+    free = [ROW_COLOURS[name] for name in _BEST_FIRST if name not in rows] + list(_OTHER_COLOURS)
+    others = iter(free * (1 + len(rows) // len(free)))
     return {row: ROW_COLOURS.get(row) or next(others) for row in rows}
 
 

@@ -75,9 +75,15 @@ def _charts(rows: Mapping[str, EvaluationRow], instances: bool) -> dict[str, Any
             scores[name] = row.confidence.instance[judged], accuracy.oks[judged]
         elif row.confidence.keypoint is not None and row.confidence_name not in _REFERENCES:
             known = ~np.isnan(accuracy.keypoint_oks)
-            scores[name] = row.confidence.keypoint[known], accuracy.keypoint_oks[known]
+            pair = row.confidence.keypoint[known], accuracy.keypoint_oks[known]
+            if not any(_same(pair, other) for other in scores.values()):  # rows may differ in whole instances alone
+                scores[name] = pair
     scores = {name: _thinned(*pair) for name, pair in scores.items() if len(pair[0])}
     return chart_scores(scores) if scores else None
+
+
+def _same(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other))
 
 
 def _thinned(confidence: np.ndarray, oks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

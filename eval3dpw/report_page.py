@@ -54,7 +54,10 @@ def write_page(template: str, content: Mapping[str, Any], data: Mapping[str, Any
 
 def json_block(value: Any) -> Markup:
     """JSON that may stand inside a script element: nothing in it can end the element; NaN becomes null."""
-    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # some number is not finite
+        text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)

@@ -68,6 +68,13 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes(*arguments: Any) -> bytes:
+    """How Python 3 writes the data of an empty array at protocol 2."""
+    if arguments:
+        raise pickle.UnpicklingError("bytes(...) with arguments is not expected in array data")
+    return b""
+
+
 def _scalar(dtype: np.dtype, raw: Any = None) -> Any:
     data = raw.encode("latin1") if isinstance(raw, str) else raw
     if dtype.hasobject or data is None:
@@ -89,6 +96,7 @@ def _allowed() -> dict[tuple[str, str], Any]:
     for builtins in ("builtins", "__builtin__"):
         for kind in (set, frozenset, bytearray, complex, slice, range):
             names[builtins, kind.__name__] = kind
+        names[builtins, "bytes"] = _no_bytes
     return names
 
 

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 _STRIP_PX = 2000
+_KEY_CODES = {"Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}  # for the browser's own acts
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe"),
@@ -148,7 +149,9 @@ class Browser:
 
     def press(self, key: str, code: str = "", text: str = "") -> None:
         """Press and release a key."""
-        extra = {"text": text} if text else {}
+        extra: dict[str, Any] = {"text": text} if text else {}
+        if key in _KEY_CODES:
+            extra["windowsVirtualKeyCode"] = _KEY_CODES[key]
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=code or key, **extra)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=code or key)
 

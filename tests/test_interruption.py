@@ -1,15 +1,21 @@
 """Ctrl-C on real commands: how fast they end, what they say, what they leave."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import run_fitting
+from tests.eval3dpw.conftest import fake_sequence
+from tests.eval3dpw.small_runs import write_run
+from tests.stick_figures import write_stick_figures
 
 ROOT = Path(run_fitting.__file__).parent
 WITHIN_S = 2.0
@@ -95,6 +101,82 @@ def test_interrupt_while_it_still_starts(after_s, tmp_path):
     words = ["run_fitting.py", "make-world", "--out", tmp_path / "world"]
     assert_ended_well(*interrupt(words, lambda elapsed: elapsed > after_s), "unfinished world was removed")
     assert list(tmp_path.iterdir()) == []
+
+
+# A command that says, by a file, when it comes to a certain function for the first time.
+SAYS_WHEN = """
+import functools, importlib, sys
+from pathlib import Path
+sys.argv = {words!r}
+module = importlib.import_module({module!r})
+holder = functools.reduce(getattr, {name!r}.split(".")[:-1], module)
+last = {name!r}.split(".")[-1]
+work = getattr(holder, last)
+def begun(*arguments, **options):
+    Path({started!r}).touch()
+    return work(*arguments, **options)
+setattr(holder, last, begun)
+import run_fitting
+sys.exit(run_fitting.main())
+"""
+
+
+def interrupt_in(location, words, folder):
+    """Interrupt a command when it has come to a function, named module:name."""
+    started = folder / "started"
+    module, name = location.split(":")
+    words = ["run_fitting.py", *map(str, words)]
+    code = SAYS_WHEN.format(words=words, module=module, name=name, started=str(started))
+    found = interrupt(["-c", code], lambda _: started.exists(), folder=folder)
+    started.unlink()
+    assert no_partial_files(folder)
+    return found
+
+
+def small_dataset(root):
+    """Two sequences in 3DPW's layout."""
+    for seed, name in enumerate(("one", "two")):
+        path = root / "sequenceFiles" / "test" / f"{name}.pkl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps(fake_sequence(name, frames=3, seed=seed), protocol=2))
+        (root / "imageFiles" / name).mkdir(parents=True)
+        for frame in range(3):
+            cv2.imwrite(str(root / "imageFiles" / name / f"image_{frame:05d}.jpg"), np.full((48, 64, 3), 90, np.uint8))
+    return root
+
+
+@pytest.mark.slow
+def test_fit(tmp_path):
+    root, out = small_dataset(tmp_path / "root"), tmp_path / "out"
+    words = ["fit", "--root", root, "--out", out, "--weighting", "raw", "--workers", 1]
+    assert_ended_well(
+        *interrupt_in("eval3dpw.units:refine_track", words, tmp_path), "kept", "run the same command again"
+    )
+    assert not (out / "summary.json").exists()
+
+
+@pytest.mark.slow
+def test_report_leaves_the_old_page(tmp_path):
+    root = small_dataset(tmp_path / "root")
+    run = write_run(root, tmp_path / "run", sorted((root / "sequenceFiles" / "test").iterdir()))
+    (run / "report.html").write_text("the old page")
+    words = ["report", "--run-dir", run]
+    assert_ended_well(*interrupt_in("eval3dpw.report:draw_frame", words, tmp_path), "nothing was written")
+    assert (run / "report.html").read_text() == "the old page"
+
+
+@pytest.mark.slow
+def test_training_and_calibration(tmp_path):
+    for split in ("train", "calibration", "validation"):
+        write_stick_figures(tmp_path / "coco", split, 24)
+    words = ["train-pose", "--data", tmp_path / "coco", "--out", tmp_path / "out", "--minutes", 2]
+    location = "pose2d.training_run:TrainingRun.descend"
+    assert_ended_well(*interrupt_in(location, words, tmp_path), "--resume")
+    words = ["calibrate", "--data", tmp_path / "coco", "--out", tmp_path / "ccnet.safetensors"]
+    words += ["--cache", tmp_path / "cache"]
+    location = "calibration.branch_training:_fit"
+    assert_ended_well(*interrupt_in(location, words, tmp_path), "features that were computed are kept")
+    assert not (tmp_path / "ccnet.safetensors").exists() and any((tmp_path / "cache").rglob("cache.json"))
 
 
 @pytest.mark.slow

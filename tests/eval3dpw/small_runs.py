@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from eval3dpw.comparison import Comparison
 from eval3dpw.fit_files import TrackFits
 from eval3dpw.ground_truth import camera_truth
 from eval3dpw.protocols import find_protocol
-from eval3dpw.runs import RunLog, track_errors, write_summary
+from eval3dpw.report_errors import ERRORS_FOLDER
+from eval3dpw.runs import RunLog, frame_table, track_errors, write_summary
 from eval3dpw.sequences import Track, read_sequence
 from fitting.body import load_body
 from fitting.refinement import BodyFits
@@ -23,21 +25,29 @@ ROWS = {"init": 0.3, "raw": 0.2, "ccnet": 0.1}
 """Standard deviation of the error in the joints' rotations, radians."""
 
 
-def jittered(track: Track, row: str, rng: np.random.Generator) -> TrackFits:
+def jittered(track: Track, row: str, sigma: float, rng: np.random.Generator) -> TrackFits:
     """The truth with noise, and for a weighting what a solver says of each frame."""
     truth, count = camera_truth(track, load_body(gender=track.gender)), len(track)
-    turn = roma.rotvec_to_rotmat(torch.tensor(rng.normal(0, ROWS[row], (count, 24, 3))))
+    turn = roma.rotvec_to_rotmat(torch.tensor(rng.normal(0, sigma, (count, 24, 3))))
     said = () if row == "init" else (np.zeros(count, int), rng.integers(3, 30, count), *rng.uniform(1, 9, (2, count)))
     fits = BodyFits((truth.rotations.double() @ turn).numpy(), truth.betas.numpy(), truth.translation.numpy(), *said)
     return TrackFits(track.name, row, track.frame_ids, fits, None if row == "init" else np.ones((count, 17)))
 
 
-def write_run(root: Path, out: Path, sequence_files: list[Path], skeleton: str = COCO17.name, points: int = 17) -> Path:
-    """Fits, keypoints and summary of every track of some sequences."""
+def write_run(
+    root: Path,
+    out: Path,
+    sequence_files: Sequence[Path],
+    skeleton: str = COCO17.name,
+    points: int = 17,
+    rows: Mapping[str, float] = ROWS,
+    keep_errors: bool = False,
+) -> Path:
+    """Fits, keypoints and summary of every track of some sequences, and the errors of all frames if wanted."""
     rng, protocol, log, results = np.random.default_rng(0), find_protocol("camerahmr"), RunLog(), []
     for path in sequence_files:
         for track in read_sequence(path, image_root=None):
-            fits = [jittered(track, row, rng) for row in ROWS]
+            fits = [jittered(track, row, sigma, rng) for row, sigma in rows.items()]
             for fit in fits:
                 fit.save(out / "fits", track)
             shape = len(track), points
@@ -52,7 +62,10 @@ def write_run(root: Path, out: Path, sequence_files: list[Path], skeleton: str =
                 confidence=confidence,
                 oracle=np.clip(confidence + rng.normal(0, 0.1, shape), 0, 1),
             )
-            results.append(track_errors(track, fits, protocol, lambda gender: load_body(None, gender)).means())
+            errors = track_errors(track, fits, protocol, lambda gender: load_body(None, gender))
+            results.append(errors.means())
+            if keep_errors:
+                frame_table(errors, protocol).save(out / ERRORS_FOLDER)
         log.used.append(path)
     configuration = {"root": str(root), "out": str(out), "split": "test", "sequences": [], "flip": True}
     record = {"command": "compare", "configuration": configuration, "versions": {"python": "3"}, "inputs": {}}

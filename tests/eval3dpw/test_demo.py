@@ -5,6 +5,21 @@ import pytest
 
 import run_fitting
 from fitting.regressor import PACKAGED_REGRESSOR
+from tests.headless_browser import Browser, find_browser
+
+
+def assert_opens(page, profile, num_tracks):
+    """The page shows every track and nothing is wrong with it; only looked into where there is no browser."""
+    text = page.read_text(encoding="utf-8")
+    assert text.count("data:image/webp;base64,") >= 4 and "scene-canvas" in text
+    if (path := find_browser()) is None:
+        return
+    with Browser(path, profile, 1440, 900) as browser:
+        browser.open(page.as_uri())
+        assert browser.run("document.querySelectorAll('[data-table=sequences] tbody tr').length") == num_tracks
+        browser.run("document.getElementById('scene-canvas').scrollIntoView()")
+        browser.wait_for("document.getElementById('scene-canvas').dataset.drawn === 'ccnet truth @0'")
+        assert browser.problems == []
 
 
 @pytest.mark.slow
@@ -22,7 +37,9 @@ def test_demo_makes_a_world_compares_and_draws(tmp_path, capsys):
     pictures = sorted((out / "pictures").glob("*.png"))
     assert len(pictures) == 3
     assert cv2.imread(str(pictures[0])).shape == (344, 1600, 3)
-    assert str(out / "pictures") in capsys.readouterr().out.replace("\n", "")
+    printed = capsys.readouterr().out.replace("\n", "")
+    assert str(out / "pictures") in printed and str(out / "report.html") in printed
+    assert_opens(out / "report.html", tmp_path / "profile", len(summary["tracks"]))
 
     again = (out / "summary.json").stat().st_mtime
     world = (out / "world-0" / "world.json").stat().st_mtime

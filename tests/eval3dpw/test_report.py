@@ -211,12 +211,12 @@ def test_hundred_frames_of_eight_rows_take_less_than_15_mb():
     body = load_body()
     vectors = np.cumsum(rng.normal(0, 0.02, (100, 24, 3)), axis=0)
     meshes = {}
-    for row in range(2):  # the size does not depend on how many rows share the components
+    for row in range(8):  # init, six weightings, truth
         turn = roma.rotvec_to_rotmat(torch.tensor(vectors + rng.normal(0, 0.05, vectors.shape))).float()
         meshes[str(row)] = moving_mesh(body, turn, torch.zeros(100, 10), torch.zeros(100, 3))
     record = scene_record("t", np.arange(100), meshes, body.faces)
-    assert len(json.dumps(record)) < 15e6 * 0.6
-    assert record["error_mm"] < 20
+    assert len(json.dumps(record)) < 7e6  # of the 15 MB that a page may have, pictures and all
+    assert record["error_mm"] < 20  # a walk of chance in 24 joints, far wilder than a person
 
 
 def test_meshes_of_different_sizes_are_refused():

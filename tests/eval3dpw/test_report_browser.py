@@ -1,14 +1,18 @@
 """The page in a real headless Chromium. Screenshots go to $REPORT_SCREENSHOTS, if it is set."""
 
+import contextlib
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+import run_fitting
 from eval3dpw.report import ReportLimits, write_report
 from tests.eval3dpw.conftest import fake_sequence
 from tests.eval3dpw.small_runs import write_run
+from tests.eval3dpw.test_report_coco import coco_files
 from tests.headless_browser import Browser, find_browser
 
 pytestmark = pytest.mark.slow
@@ -48,6 +52,19 @@ NAMELESS = """Array.from(
     || (element.labels && element.labels.length && element.labels[0].textContent.trim());
   return !name || element.tabIndex < 0;
 }).map((element) => element.outerHTML.slice(0, 120))"""
+
+# Labels of charts that lie over one another (the y axis's name is turned, its box is not compared).
+OVERLAPS = """Array.from(document.querySelectorAll('.chart svg[role=img]')).flatMap((svg) => {
+  const texts = Array.from(svg.querySelectorAll('text:not([transform])'));
+  const labels = texts.map((t) => [t.textContent, t.getBoundingClientRect()]);
+  const found = [];
+  labels.forEach(([a, p], i) => labels.slice(i + 1).forEach(([b, q]) => {
+    const wide = Math.min(p.right, q.right) - Math.max(p.left, q.left);
+    const high = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
+    if (wide > 1 && high > 4) found.push(a + ' / ' + b);
+  }));
+  return found;
+})"""
 
 PIXELS = f"""(() => {{
   const canvas = {CANVAS}, copy = document.createElement('canvas');
@@ -89,14 +106,39 @@ def page_file(tmp_path_factory):
     return write_report(folder / "out", limits=ReportLimits(pictures=1))
 
 
-@pytest.fixture
-def browser(browser_path, tmp_path, page_file):
-    with Browser(browser_path, tmp_path / "profile", 1440, 900) as browser:
-        browser.open(page_file.as_uri())
+@contextlib.contextmanager
+def opened(browser_path, profile, page):
+    """A browser that shows a page, and must find nothing wrong with it and ask for nothing outside it."""
+    with Browser(browser_path, profile, 1440, 900) as browser:
+        browser.open(page.as_uri())
         yield browser
         assert browser.problems == []
-        outside = [url for url in browser.requests if not url.startswith(("data:", page_file.as_uri()))]
-        assert outside == []
+        assert [url for url in browser.requests if not url.startswith(("data:", page.as_uri()))] == []
+
+
+@pytest.fixture
+def browser(browser_path, tmp_path, page_file):
+    with opened(browser_path, tmp_path / "profile", page_file) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def coco_page(tmp_path_factory):
+    """What `coco-eval --report` writes."""
+    folder = tmp_path_factory.mktemp("coco")
+    truth, found = coco_files()
+    (folder / "truth.json").write_text(json.dumps(truth))
+    (folder / "<i>A&B.json").write_text(json.dumps(found))
+    words = ["--annotations", folder / "truth.json", "--results", folder / "<i>A&B.json", "--bootstrap", 50]
+    page = folder / "page.html"
+    assert run_fitting.main(["coco-eval", *map(str, words), "--report", str(page)]) == 0
+    return page
+
+
+@pytest.fixture
+def coco_browser(browser_path, tmp_path, coco_page):
+    with opened(browser_path, tmp_path / "profile", coco_page) as browser:
+        yield browser
 
 
 def column(browser, number):
@@ -188,20 +230,96 @@ def test_names_are_text(browser):
     assert browser.run("document.scripts.length") == 4
 
 
-@pytest.mark.parametrize("width", [1440, 390])
-def test_looks(browser, width, tmp_path):
+FOCUS = """(() => {
+  const element = document.activeElement, style = getComputedStyle(element);
+  const box = element.getBoundingClientRect();
+  return {
+    place: Array.from(document.querySelectorAll('*')).indexOf(element), tag: element.tagName, id: element.id,
+    ring: style.outlineStyle === 'none' ? 0 : parseFloat(style.outlineWidth),
+    seen: box.bottom > 0 && box.top < innerHeight,
+  };
+})()"""
+REACHABLE = """Array.from(
+  document.querySelectorAll('a[href], button, select, input, canvas, summary, [tabindex="0"]')
+).filter((element) => !element.disabled && element.checkVisibility()).length"""
+
+
+def test_every_control_is_reached_by_tab_in_order_and_shows_it(browser):
+    browser.run(f"{CANVAS}.scrollIntoView()")
+    browser.wait_for(f"{CANVAS}.dataset.drawn")  # disabled controls are known then
+    browser.run("document.documentElement.style.scrollBehavior = 'auto'")
+    browser.run("document.querySelector('a').focus()")
+    found = [browser.run(FOCUS)]
+    for _ in range(browser.run(REACHABLE) - 1):
+        browser.press("Tab")
+        found.append(browser.run(FOCUS))
+    places = [one["place"] for one in found]
+    assert places == sorted(set(places))  # each once, in the order of the page
+    assert all(one["ring"] >= 2 and one["seen"] for one in found), found
+    assert {"A", "BUTTON", "SELECT", "INPUT", "CANVAS", "SUMMARY"} <= {one["tag"] for one in found}
+
+
+def test_the_frame_slider_of_the_scene_moves_by_key(browser):
+    browser.run(f"{CANVAS}.scrollIntoView()")
+    browser.wait_for(f"{CANVAS}.dataset.drawn")
+    browser.run("document.getElementById('scene-frame').focus()")
+    browser.press("ArrowRight")
+    browser.wait_for(f"{CANVAS}.dataset.drawn.endsWith('@1')")
+    assert browser.run("document.getElementById('scene-frame').getAttribute('aria-valuetext')") == "frame 1"
+
+
+def keep(picture):
+    """Copy a screenshot to where the artefacts of a test run are wanted."""
+    assert picture.stat().st_size > 20_000
+    if kept := os.environ.get("REPORT_SCREENSHOTS"):
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, kept)
+
+
+def assert_looks_right(browser, width):
     browser.resize(width, 900, mobile=width < 600)
     browser.run("new Promise(done => setTimeout(done, 200))")
     assert browser.run("document.documentElement.scrollWidth") <= width
     ratio, text = browser.run(CONTRAST)
     assert ratio >= 4.5, text
     assert browser.run(NAMELESS) == []
+    assert browser.run(OVERLAPS) == []
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_looks(browser, width, tmp_path):
+    assert_looks_right(browser, width)
     browser.run(f"{CANVAS}.scrollIntoView()")
     browser.wait_for(f"{CANVAS}.dataset.drawn")
     browser.run("scrollTo(0, 0)")
     picture = tmp_path / f"report-{width}.png"
     browser.screenshot(picture)
-    assert picture.stat().st_size > 20_000
-    if kept := os.environ.get("REPORT_SCREENSHOTS"):
-        Path(kept).mkdir(parents=True, exist_ok=True)
-        shutil.copy(picture, kept)
+    keep(picture)
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_looks_of_the_coco_page(coco_browser, width, tmp_path):
+    assert_looks_right(coco_browser, width)
+    picture = tmp_path / f"coco-{width}.png"
+    coco_browser.screenshot(picture)
+    keep(picture)
+
+
+def test_coco_page_sorts_and_its_charts_react(coco_browser):
+    column = "Array.from(document.querySelectorAll('#headline tbody tr')).map(r => Number(r.cells[1].dataset.value))"
+    before = coco_browser.run(column)
+    assert len(set(before)) > 2
+    button = "document.querySelectorAll('#headline th button')[1]"
+    coco_browser.run(f"{button}.click()")
+    assert coco_browser.run(column) == sorted(before)
+    coco_browser.run(f"{button}.focus()")
+    coco_browser.press("Enter", text="\r")
+    assert coco_browser.run(column) == sorted(before, reverse=True)
+    for chart, shape in (("reliability", "path"), ("sparsification", "path"), ("scatter", "circle")):
+        assert coco_browser.run(f"document.querySelectorAll('[data-chart={chart}] {shape}').length") > 0
+    lines = "document.querySelectorAll('[data-chart=sparsification] path').length"
+    count = coco_browser.run(lines)
+    coco_browser.run("document.querySelector('[data-chart=sparsification] .legend input').click()")
+    assert coco_browser.run(lines) == count - 1
+    assert "<i>A&B" in coco_browser.run("document.title")
+    assert coco_browser.run("document.querySelectorAll('i').length") == 0

@@ -10,8 +10,8 @@ from pose2d.errors import InputError
 NAME = "<b>detector & co"
 
 
-@pytest.fixture(scope="module")
-def evaluation():
+def coco_files():
+    """Contents of an annotation file and of a results file: twelve persons whose scores fall with their errors."""
     rng = np.random.default_rng(0)
     truth, found = [], []
     for number in range(1, 13):
@@ -29,6 +29,12 @@ def evaluation():
         "annotations": truth,
         "categories": [{"id": 1, "name": "person"}],
     }
+    return file, found
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    file, found = coco_files()
     return evaluate_keypoints(file, {NAME: found}, bootstrap=50)
 
 

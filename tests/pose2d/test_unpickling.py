@@ -33,6 +33,12 @@ def test_reads_plain_data(tmp_path, protocol):
     assert read["d"] == value["d"]
 
 
+def test_reads_empty_arrays(tmp_path):
+    file = tmp_path / "empty.pkl"
+    file.write_bytes(pickle.dumps({"poses": np.zeros((0, 72))}, protocol=2))
+    assert restricted_load(file)["poses"].shape == (0, 72)
+
+
 def test_reads_sparse_matrices(tmp_path):
     matrix = scipy.sparse.csc_matrix(np.eye(3)[:2])
     path = tmp_path / "sparse.pkl"
