@@ -75,7 +75,11 @@ COMMANDS = {
     "calibrate-file apply": Entry(
         "calibration.commands:CalibrateFileApply", "and apply them", "--results A.json --calibrator CAL --out B.json"
     ),
-    "networks": Entry("pose2d.commands:Networks", "list pose networks and their size", "--names hrnet-w32 rle-r50"),
+    "networks": Entry(
+        "calibration.network_commands:NetworksWithCCNet",
+        "list pose networks and their cost",
+        "--names hrnet-w32 rle-r50",
+    ),
     "detect": Entry(
         "pose2d.commands:Detect",
         "find keypoints in images",

@@ -149,22 +149,24 @@ class _Local(nn.Module):
     def __init__(self, channels: int, feature_is_map: bool, keypoints: int, outputs: int) -> None:
         super().__init__()
         own = 1 + PEAK_STATISTICS + 2 + 1
-        # Wide features get one number a keypoint, so that three members stay at 0.08 M parameters.
+        # So that three members stay at 0.08 M parameters, wide features get one number a keypoint, and those of
+        # regression networks (2048 channels and more, where nothing is local) a narrow code alone.
         local_channels = self.local_channels if channels <= 64 else 1
-        self._is_map = feature_is_map
+        hidden = self.hidden if channels <= 512 else max(16384 // channels, 4)
+        self._is_map = feature_is_map and channels <= 512
         whole = channels + keypoints * (1 + PEAK_STATISTICS + 2) + 2
         self.whole_standard = Standard(whole)
         self.own_standard = Standard(own)
         self.whole = nn.Sequential(
-            nn.Linear(whole, self.hidden),
+            nn.Linear(whole, hidden),
             nn.GELU(),
             nn.Dropout(self.dropout),
-            nn.Linear(self.hidden, self.code),
+            nn.Linear(hidden, self.code),
             nn.GELU(),
         )
         self.names = nn.Parameter(0.1 * torch.randn(keypoints, 8))
         width = own + self.code + 8
-        if feature_is_map:
+        if self._is_map:
             self.local_standard = Standard(2 * channels)
             self.local = nn.Parameter(torch.randn(keypoints, 2 * channels, local_channels) / (2 * channels) ** 0.5)
             width += local_channels

@@ -32,20 +32,26 @@ class Networks:
         from pose2d.storage import write_json
 
         rows = [measure_network(name) for name in self.names or NETWORKS]
+        further = {row.name: self.further(row.name) for row in rows}
         table = Table(title="Pose networks (17 keypoints), and the paper's table 2")
         for title in ("name", "family", "input"):
             table.add_column(title, no_wrap=True)
-        for title in ("params M", "GMACs", "paper's input", "params M", "GFLOPs"):
+        for title in ("params M", "GMACs", *further[rows[0].name], "paper's input", "params M", "GFLOPs"):
             table.add_column(title, justify="right")
         for row in rows:
             paper = ("", "", "")
             if row.paper is not None:
                 paper = (row.paper.input, f"{row.paper.params_m:.2f}", f"{row.paper.gflops:.2f}")
-            table.add_row(row.name, row.family, row.input, f"{row.params_m:.2f}", f"{row.gmacs:.2f}", *paper)
+            own = (f"{row.params_m:.2f}", f"{row.gmacs:.2f}", *(f"{value:.4f}" for value in further[row.name].values()))
+            table.add_row(row.name, row.family, row.input, *own, *paper)
         console = Console()
-        (console if console.is_terminal else Console(width=110)).print(table)
+        (console if console.is_terminal else Console(width=120)).print(table)
         if self.json is not None:
-            write_json(self.json, {"rows": [row.as_dict() for row in rows]})
+            write_json(self.json, {"rows": [row.as_dict() | further[row.name] for row in rows]})
+
+    def further(self, name: str) -> dict[str, float]:
+        """Further figures of a network by the title of their column; none here, CCNet's on the command line."""
+        return {}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tests.calibration.test_wholebody import _second_opinion
 from tests.dataset_figures import write_mpii_figures, write_wholebody_figures
 from tests.stick_figures import write_stick_figures
 
-SPLITS = {"calibration_split": "train2017", "validation_split": None, "test_split": "val2017"}
+SPLITS = {"calibration_split": "train2017", "validation_split": None, "test_split": "val2017", "views": ()}
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_official_annotations(shared_data, tmp_path):
         cv2.imwrite(str(tmp_path / "val2017" / image["file_name"]), grey)
     for stem in ("person_keypoints_val2017", "coco_wholebody_val_v1.0"):
         (tmp_path / "annotations" / f"{stem}.json").write_text(json.dumps(content))
-    common = dict.fromkeys(("calibration_split", "test_split"), "val2017") | {"validation_split": None}
+    common = dict.fromkeys(("calibration_split", "test_split"), "val2017") | {"validation_split": None, "views": ()}
     options = Ablate(tmp_path, tmp_path / "out", what="targets", cache=tmp_path / "cache", bootstrap=5, **common)
     (lines,) = ablate(options)
     assert "nan" not in lines[2]
