@@ -18,6 +18,7 @@ from eval3dpw.constants import method_config, used_constants
 from eval3dpw.engines import Done, InProcess, Processes
 from eval3dpw.fit_files import FITS_FOLDER, GivenPredictions, fitted_weightings
 from eval3dpw.manifest import (
+    PARTS_FOLDER,
     TIMINGS_FILE,
     UnitRecord,
     begin,
@@ -144,6 +145,8 @@ def _do_units(
         discard_partials(options.out)
         say(f"{len(records)} of {len(sources)} sequences are finished and kept in {options.out}")
         raise
+    with contextlib.suppress(OSError):
+        (options.out / PARTS_FOLDER).rmdir()  # only if it is empty
     wall = time.perf_counter() - start
     timings = {
         "engine": options.engine,
@@ -154,6 +157,11 @@ def _do_units(
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
     }
     write_json(options.out / TIMINGS_FILE, timings)
+    if persons:
+        shares = ", ".join(
+            f"{stage} {spent / seconds['all']:.0%}" for stage, spent in seconds.items() if stage != "all"
+        )
+        say(f"{persons} persons in frames, {persons / wall:.1f} a second: {shares}")
     used = [path for name, path in sources.items() if name in records]
     log = RunLog(used, {name: failed[name] for name in sources if name in failed})
     log.raise_if_nothing_was_done()
@@ -293,6 +301,10 @@ def _check(options: FitOptions, weightings: Sequence[str]) -> None:
         raise InputError("--method network moves the regressor's weights, so it cannot start from --initial: drop one")
     if options.temporal and options.method != "params":
         raise InputError(f"--temporal belongs to --method params: {options.method} fits frames one by one")
+    if options.workers < 0:
+        raise InputError(f"--workers is {options.workers}: 1 or more, or 0 for as many as there are cores")
+    if options.address is not None and options.engine != "ray":
+        raise InputError("--address is that of a Ray cluster: add --engine ray")
     if not weightings:
         raise InputError(f"--weightings is empty: name at least one, for example {RAW}")
     if len(set(weightings)) < len(weightings):

@@ -59,17 +59,21 @@ class Stages:
     weighting: WeightingConfig = field(default_factory=WeightingConfig)
     flip: bool = True
     skeleton: Skeleton = COCO17
+    decode_threads: int = 2
+    """That open images ahead of the network; 0 for none."""
+    clock: Callable[[], float] = time.perf_counter
+    """What `seconds` are read from."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Wall time by stage, filled as the run goes on. Images are opened ahead: `decode` is the time waited for them."""
+    """By stage, filled as the run goes on. Images are opened ahead: `decode` is the time waited for them."""
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the time of a block to a stage."""
-        start = time.perf_counter()
+        start = self.clock()
         try:
             yield
         finally:
-            self.seconds[stage] += time.perf_counter() - start
+            self.seconds[stage] += self.clock() - start
 
     def timed_each(self, stage: str, items: Iterable[_Item]) -> Iterator[_Item]:
         """The items, with the time that each takes to come added to a stage."""
@@ -157,6 +161,7 @@ def _look(tracks: Sequence[Track], stages: Stages) -> list[Observations]:
         boxes[order],
         stages.skeleton,
         skipped=skipped,
+        workers=stages.decode_threads,
         second_view=None if squares is None else squares.cut,
     )
     for cut in stages.timed_each("decode", crops):

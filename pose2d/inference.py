@@ -152,7 +152,7 @@ def infer_batches(
         network, images, boxes_xywh, skeleton, flip, batch: see `infer`.
         skipped: persons without keypoints are added here.
         keep_maps: hand on features and heatmaps; without, the batches are small enough to keep all.
-        workers: threads that open and crop images.
+        workers: threads that open and crop images; 0 for the caller's own.
 
     Raises:
         InputError: the numbers of images, boxes or keypoints do not fit.
@@ -242,7 +242,11 @@ def _stacked(crops: list[_Crop]) -> CropBatch:
 def _crops(
     images: Sequence[ImageSource], cutter: _Cutter, skipped: list[Skipped], workers: int, ahead: int
 ) -> Iterator[_Crop]:
-    """Crops in order; at most `ahead` images are opened before their turn."""
+    """Crops in order; at most `ahead` images are opened before their turn, none by 0 workers."""
+    if workers == 0:
+        for source, rows in _groups(images):
+            yield from _good(cutter.open_and_cut(source, rows), skipped)
+        return
     with ThreadPoolExecutor(workers) as pool, meter("2D keypoints", len(images)) as shown:
         pending: deque[Future[list[_Crop | Skipped]]] = deque()
 
