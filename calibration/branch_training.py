@@ -19,6 +19,7 @@ from calibration.ccnet import BranchSpec, CCNet, inputs_of_cache
 from calibration.features import CachedFeatures
 from calibration.losses import CONFIDENCE_LOSSES, average_precision_surrogate, known_cross_entropy
 from pose2d.errors import InputError
+from pose2d.progress import track
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -261,7 +262,8 @@ def _fit(
     generator = torch.Generator().manual_seed(config.seed)
     best, best_state = math.inf, copy.deepcopy(branch.state_dict())
     history: list[float] = []
-    for epoch in range(config.epochs):
+    epochs = range(config.epochs)
+    for epoch in track(epochs, "branch, epochs at most") if rank == 0 else epochs:
         share = epoch / config.epochs
         for group in optimiser.param_groups:
             group["lr"] = config.lr * (1.0 if share < 0.6 else 0.1 if share < 0.85 else 0.01)

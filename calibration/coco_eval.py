@@ -40,6 +40,7 @@ from calibration.matching import (
 from calibration.metrics import Calibration, calibration_of
 from calibration.wholebody import part_of_detections, part_of_truth
 from pose2d.errors import InputError
+from pose2d.progress import track
 from pose2d.skeletons import COCO17, WHOLEBODY133
 
 Dataset = Literal["coco", "wholebody"]
@@ -184,7 +185,7 @@ def evaluate_keypoints(
         for part, matches, accuracy in _parts(truth, detections):
             choices = dict(standard_confidences(matches, accuracy, seed))
             choices |= {title: _checked(title, c, matches) for title, c in (confidences or {}).items()}
-            for title, confidence in choices.items():
+            for title, confidence in track(choices.items(), f"judging {name}, confidences"):
                 row, ap_samples = _judge(name, detections.name, title, part, matches, accuracy, confidence, counts)
                 if part in first:
                     ap, samples = first[part]

@@ -28,6 +28,7 @@ from pose2d.errors import InputError
 from pose2d.inference import InferredBatch, Skipped, infer_batches
 from pose2d.networks.base import PoseNetwork
 from pose2d.poses import Poses2D
+from pose2d.progress import say, track
 from pose2d.storage import read_json, sha256, write_json
 
 if TYPE_CHECKING:
@@ -106,9 +107,10 @@ def _fill(
     arrays = {file.stem: np.lib.format.open_memmap(file, mode="r+") for file in sorted(folder.glob("*.npy"))}
     done = int(read_json(progress_file)["done"])
     if done and rank == 0:
-        print(f"going on with {folder} at person {done} of {len(dataset)}", flush=True)
+        say(f"going on with {folder} at person {done} of {len(dataset)}")
     skipped: list[Skipped] = []
-    for start in range(done, len(dataset), _FLUSH_BATCHES * batch * processes):
+    starts = range(done, len(dataset), _FLUSH_BATCHES * batch * processes)
+    for start in track(starts, "features, parts") if rank == 0 else starts:
         stop = min(start + _FLUSH_BATCHES * batch * processes, len(dataset))
         mine = np.array_split(np.arange(start, stop), processes)[rank]
         with fabric.autocast() if fabric is not None else nullcontext():
@@ -189,7 +191,7 @@ def _allocate(folder: Path, values: dict[str, np.ndarray], count: int) -> None:
     size = sum(value.nbytes for value in values.values()) * count
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
-    print(f"caching features of {count} persons in {folder}: {size / 1e6:.0f} MB", flush=True)
+    say(f"caching features of {count} persons in {folder}: {size / 1e6:.0f} MB")
     try:
         if size > free:
             raise OSError("no space left")

@@ -22,6 +22,7 @@ from calibration.coco_json import Source, read_json_list
 from calibration.forests import Forest, grow_forest
 from calibration.matching import match
 from pose2d.errors import InputError
+from pose2d.progress import track
 from pose2d.skeletons import COCO17
 from pose2d.storage import read_npz, write_npz
 
@@ -257,7 +258,7 @@ def cross_fit(
     fold_of_image = np.random.default_rng(seed).permutation(len(images)) % folds
     fold = fold_of_image[np.searchsorted(images, detections.image)]
     instance, keypoint = np.zeros(len(detections)), np.zeros(detections.raw_score.shape)
-    for held_out in range(folds):
+    for held_out in track(range(folds), f"{method}, folds"):
         calibrator = METHODS[method](detections, accuracy, np.flatnonzero(fold != held_out))
         unseen = np.flatnonzero(fold == held_out)
         confidence = calibrator.calibrate(detections.subset(unseen))

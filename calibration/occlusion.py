@@ -18,6 +18,7 @@ from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
 from pose2d.inference import infer_batches
 from pose2d.networks.base import PoseNetwork
+from pose2d.progress import track
 from pose2d.storage import atomic_path
 
 PATCH_SIDES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
@@ -77,7 +78,7 @@ def growing_patch(
     pictures = [read_image(path) for path in chosen.image_paths]
     falloff = falloff_px(np.maximum(chosen.areas, 1.0)[:, None], dataset.skeleton.sigmas)
     means = []
-    for side in sides:
+    for side in track(sides, f"patches over {keypoint}"):
         covered = [
             _covered(picture, chosen.xy_px[row, number], side * float(np.sqrt(chosen.areas[row])))
             for row, picture in enumerate(pictures)
