@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibration.aggregation import AGGREGATIONS
+from calibration.branch_inputs import (
+    coordinates_and_scores,
+    fine_tuned_features,
+    low_level_features,
+    penultimate,
+    with_inputs,
+)
 from calibration.branch_training import TrainedBranch, train_branch
 from calibration.calibrate import features_of_splits, network_of, split_views, target_cells, views_of_splits
 from calibration.ccnet import CalibratedPoses2D, calibrate_cache
@@ -97,6 +104,34 @@ def _losses(data: _Data) -> list[str]:
     return comparison_lines(rows, ("mse",), f"Losses: {data.title}")
 
 
+def _inputs(data: _Data) -> list[str]:
+    """Section 6.4: the paper's linear form on several inputs, and the local form beside."""
+    splits = [split for split in (data.calibration, data.validation, data.test) if split is not None]
+    usual = [penultimate(split) for split in splits]
+    early = [low_level_features(data.network, split, data.options.cache) for split in splits]
+    place = [coordinates_and_scores(split) for split in splits]
+    inputs: dict[str, list[tuple[np.ndarray, ...]]] = {
+        "penultimate": [(one,) for one in usual],
+        "+ low-level": list(zip(usual, early)),
+        "+ coordinates, raw": list(zip(usual, place)),
+        "+ all of these": list(zip(usual, early, place)),
+    }
+    if data.options.fine_tune_minutes > 0:
+        tuned = fine_tuned_features(data.network, splits[0], splits[1:], data.options.fine_tune_minutes)
+        inputs["fine-tuned copy"] = [(one,) for one in tuned]
+    confidences, visibilities = {}, {}
+    for name, vectors in inputs.items():
+        fit, *held_out, test = [with_inputs(split, *given) for split, given in zip(splits, vectors)]
+        held = held_out[0] if held_out else None
+        branch = train_branch(fit, BRANCH_TRAININGS["linear"], data.options.network, held).branch
+        calibrated = calibrate_cache(branch, test)
+        confidences[name], visibilities[name] = _said(calibrated), calibrated.visibility
+    calibrated = calibrate_cache(data.train(False).branch, data.test)
+    confidences["local form"], visibilities["local form"] = _said(calibrated), calibrated.visibility
+    rows = compare_confidences(data.test, confidences, ("penultimate",), visibilities, data.options.bootstrap)
+    return comparison_lines(rows, ("penultimate",), f"Inputs: {data.title}")
+
+
 def _aggregations(data: _Data) -> list[str]:
     """Figure 4: each aggregation of raw and of calibrated confidences, with CCNet's visibility."""
     calibrated = calibrate_cache(data.train().branch, data.test)
@@ -155,9 +190,10 @@ def _presence_line(name: str, calibrated: CalibratedPoses2D, cache: CachedFeatur
     assert calibrated.presence is not None
     present, presence = cache.present[known], calibrated.presence[known]
     brier, chance = float(np.mean((presence - present) ** 2)), float(present.mean() * (1.0 - present.mean()))
+    auc, instead = (roc_auc(values[None], present) for values in (presence, calibrated.visibility[known]))
     return (
-        f"{name}: presence AUC {roc_auc(presence[None], present):.3f} (visibility in its place "
-        f"{roc_auc(calibrated.visibility[known][None], present):.3f}), Brier {brier:.3f} (its share for all {chance:.3f})"
+        f"{name}: presence AUC {auc:.3f} (visibility in its place {instead:.3f}), "
+        f"Brier {brier:.3f} (its share for all {chance:.3f})"
     )
 
 
@@ -168,6 +204,7 @@ def _said(calibrated: CalibratedPoses2D) -> Confidence:
 _TABLES: dict[str, Callable[[_Data], list[str]]] = {
     "confidences": _confidences,
     "losses": _losses,
+    "inputs": _inputs,
     "aggregations": _aggregations,
     "targets": _targets,
     "presence": _presence,

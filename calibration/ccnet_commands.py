@@ -87,11 +87,13 @@ class Calibrate(_OfNetwork):
 class Ablate(_Judged, _OfNetwork):
     """Compare confidences on a test split: the network's own, closed forms, calibrated scores, branches, the oracle."""
 
-    what: Literal["confidences", "losses", "aggregations", "targets", "presence", "all"] = "confidences"
-    """confidences: all methods side by side. losses, aggregations, targets: the paper's choices. presence: what altered
-    views teach."""
+    what: Literal["confidences", "losses", "inputs", "aggregations", "targets", "presence", "all"] = "confidences"
+    """confidences: all methods side by side. losses, inputs, aggregations, targets: the paper's choices. presence: what
+    altered views teach."""
     pck: tuple[float, ...] = ()
     """Thresholds of --what targets; by default 0.1, and 0.5 too where heads are annotated."""
+    fine_tune_minutes: float = 0.0
+    """Of --what inputs: how long a copy of the network is fine-tuned, a pass at least; 0: none is."""
 
     def run(self) -> None:
         """Fit, judge, print and write the tables."""
