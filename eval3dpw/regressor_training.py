@@ -37,7 +37,7 @@ from fitting.regressor import (
     predict,
     save_regressor,
 )
-from pose2d.errors import InputError
+from pose2d.errors import InputError, require_positive
 from pose2d.progress import say
 from pose2d.skeletons import H36M17, LSP14, remap
 from pose2d.storage import require_file
@@ -213,6 +213,9 @@ def train_regressor(config: TrainRegressorConfig) -> TrainRegressorResult:
     Raises:
         InputError: the data or an option cannot be used, or a loss is not finite.
     """
+    require_positive(
+        minutes=config.minutes, batch=config.batch, lr=config.lr, threads=config.threads, limit=config.limit
+    )
     torch.set_num_threads(config.threads)
     config.out.mkdir(parents=True, exist_ok=True)
     persons = read_persons(config.data, config.train_split, limit=config.limit)

@@ -27,7 +27,10 @@ class Report:
     def run(self) -> None:
         """Write the page and say where it lies."""
         from eval3dpw.report import ReportLimits, write_report
+        from pose2d.errors import InputError
 
+        if self.pictures < 0 or self.scene_tracks < 1:
+            raise InputError("--pictures must be 0 or more, and --scene-tracks 1 or more")
         limits = ReportLimits(pictures=self.pictures, scene_tracks=self.scene_tracks)
         print(f"Report: {write_report(self.run_dir, self.out, self.root, limits)}")
 

@@ -21,7 +21,7 @@ from pose2d.datasets.augmentation import Augmentation, augment, epoch_order, pla
 from pose2d.datasets.coco_ap import average_precision
 from pose2d.datasets.crop_set import CropSet, cut_crops, network_affine
 from pose2d.datasets.kinds import DATASETS, DatasetName
-from pose2d.errors import InputError
+from pose2d.errors import InputError, require_positive
 from pose2d.networks.base import predict
 from pose2d.networks.catalogue import build_network
 from pose2d.networks.ipr import IPR
@@ -117,6 +117,9 @@ def train_pose(config: TrainPoseConfig) -> TrainPoseResult:
     Raises:
         InputError: the data or an option cannot be used, or a loss is not finite.
     """
+    require_positive(
+        minutes=config.minutes, batch=config.batch, lr=config.lr, threads=config.threads, limit=config.limit
+    )
     torch.set_num_threads(config.threads)
     loss_of = pose_loss(config.network)
     kind = DATASETS[config.dataset]

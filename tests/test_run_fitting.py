@@ -94,6 +94,9 @@ def test_importing_the_command_line_is_light():
         (["zzz"], "there are demo"),
         (["--completion", "fish"], "bash, zsh and tcsh"),
         (["convert-body", "none.pkl", "out/SMPL_MALE.npz"], "no such file: none.pkl"),
+        (["train-pose", "--data", "none", "--out", "out", "--minutes", "-1"], "--minutes is -1.0: it must be above 0"),
+        (["train-regressor", "--data", "none", "--out", "out", "--batch", "0"], "--batch is 0: it must be above 0"),
+        (["report", "--run-dir", "none", "--pictures", "-1"], "--pictures must be 0 or more"),
     ],
 )
 def test_mistakes_are_one_sentence(words, sentence, capsys, tmp_path, monkeypatch):
