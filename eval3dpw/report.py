@@ -177,7 +177,9 @@ def error_series(tables: Sequence[FrameTable], limits: ReportLimits, told: list[
         told.append(f"Error against time can be seen for {len(shown)} of {len(tables)} tracks.")
     longest = max((len(table) for table in shown), default=0)
     if longest > limits.points:
-        told.append(f"Error against time shows at most {limits.points} frames of a track (the longest has {longest}).")
+        told.append(
+            f"Error against time shows at most {limits.points} frames of a track (the longest has {longest:,})."
+        )
     series = []
     for table in shown:
         chosen = evenly(len(table), limits.points)

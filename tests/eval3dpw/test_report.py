@@ -7,7 +7,7 @@ import pytest
 import roma
 import torch
 
-from eval3dpw.report import ReportLimits, command_line, write_report
+from eval3dpw.report import ReportLimits, command_line, error_series, write_report
 from eval3dpw.report_bodies import fitted_mesh, moving_mesh, pose_rows
 from eval3dpw.report_data import evenly, load_run
 from eval3dpw.report_errors import ERRORS_FOLDER, FrameTable, tabulate_errors
@@ -177,9 +177,20 @@ def test_frames_of_several_tracks_are_shown_before_two_of_one():
     assert chosen[0].reason == "worst: 9 mm by raw"
 
 
-def test_ten_thousand_frames_are_sampled_evenly():
+def test_ten_thousand_frames_are_sampled_evenly_and_the_page_says_so():
     chosen = evenly(10_000, 400)
     assert len(chosen) == 400 and chosen[0] == 0 and chosen[-1] == 9_999 and np.ptp(np.diff(chosen)) <= 1
+
+    errors = np.random.default_rng(0).uniform(20, 200, (8, 10_000))
+    rows = (*ROWS, *"abcde")
+    by_metric = {"mpjpe_mm": errors, "pa_mpjpe_mm": errors / 2, "mve_mm": errors}
+    table = FrameTable("t", "t", np.arange(10_000), rows, by_metric, (), np.zeros((8, 10_000, 0)))
+    told = []
+    series = error_series([table], ReportLimits(), told)
+    assert series[0]["frame_ids"] == chosen.tolist()
+    assert series[0]["errors"]["raw"]["mpjpe_mm"] == pytest.approx(errors[1, chosen], abs=0.051)
+    assert told == ["Error against time shows at most 400 frames of a track (the longest has 10,000)."]
+    assert len(json.dumps(series)) < 200_000
 
 
 def test_errors_that_the_run_kept_are_taken(make_run):
