@@ -156,6 +156,7 @@ def train_branch(
         network_name,
         cache.network_hash,
         presence=any(view.views is not None and view.views.kind == "cut" for view in views),
+        size_wh=cache.size_wh,
     )
     branch = CCNet(spec)
     samples = _Samples.joined([_samples(branch, part, target) for part in (cache, *views)])

@@ -77,6 +77,7 @@ class BranchSpec:
         network_hash: SHA-256 of its parameters.
         members: branches of this form that were trained apart and speak together, by their mean.
         presence: whether it learnt which keypoints lie outside the picture; files of before that do not say.
+        size_wh: of the crops that it learnt from, in pixels; None in files that do not say.
     """
 
     head: Head
@@ -87,6 +88,7 @@ class BranchSpec:
     network_hash: str
     members: int = 1
     presence: bool = False
+    size_wh: tuple[int, int] | None = None
 
 
 class CCNet(nn.Module):
@@ -244,7 +246,7 @@ def calibrate_cache(branch: CCNet, cache: CachedFeatures, batch: int = 256) -> C
     Raises:
         InputError: the cache is of another network or keypoint set than the branch.
     """
-    check_fits(branch, cache.network_hash, cache.poses.skeleton)
+    check_fits(branch, cache.network_hash, cache.poses.skeleton, cache.size_wh)
     branch.eval()
     parts = [branch(inputs_of_cache(cache, slice(start, start + batch))) for start in range(0, len(cache), batch)]
     return _calibrated(cache.poses, parts)
@@ -262,11 +264,17 @@ def _calibrated(poses: Poses2D, parts: list[BranchOutput]) -> CalibratedPoses2D:
     )
 
 
-def check_fits(branch: CCNet, network_hash: str, skeleton: Skeleton) -> None:
+def check_fits(branch: CCNet, network_hash: str, skeleton: Skeleton, size_wh: tuple[int, int] | None = None) -> None:
     """Refuse a branch on features that it was not trained for.
 
+    Args:
+        branch: to use.
+        network_hash: of the pose network (`calibration.features.hash_network`).
+        skeleton: of its keypoints.
+        size_wh: of its crops in pixels; None where that is not known.
+
     Raises:
-        InputError: network or keypoint set differ.
+        InputError: network, keypoint set or input size differ.
     """
     spec = branch.spec
     if spec.skeleton != skeleton.name:
@@ -276,3 +284,6 @@ def check_fits(branch: CCNet, network_hash: str, skeleton: Skeleton) -> None:
             f"this CCNet was trained on {spec.network} with parameters {spec.network_hash[:12]}, the features are of a "
             f"network with parameters {network_hash[:12]}: calibrate a CCNet for this checkpoint"
         )
+    if spec.size_wh is not None and size_wh is not None and spec.size_wh != size_wh:
+        known, given = ("x".join(map(str, size)) for size in (spec.size_wh, size_wh))
+        raise InputError(f"this CCNet learnt from crops of {known} pixels, these are of {given}: see --input-size")

@@ -37,7 +37,9 @@ def load_ccnet(path: str | Path) -> CCNet:
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a whole safetensors file ({error})") from None
     try:
-        spec = BranchSpec(**json.loads(metadata["ccnet"]))
+        said = json.loads(metadata["ccnet"])
+        size_wh = said.pop("size_wh", None)
+        spec = BranchSpec(**said, size_wh=None if size_wh is None else (int(size_wh[0]), int(size_wh[1])))
         branch = CCNet(spec)
         branch.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -80,12 +80,16 @@ def cache_features(
     if fabric is not None and fabric.strategy.precision.precision != "32-true":
         key["precision"] = fabric.strategy.precision.precision
     name = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:16]
+    size_wh = network.input_spec.size_wh
+    # Caches of networks whose size was no choice lie under the shorter name.
     folder = Path(directory) / f"features-{name}"
+    if not (folder / "cache.json").is_file():
+        folder = Path(directory) / f"features-{name}-{size_wh[0]}x{size_wh[1]}"
     if fabric is not None:
         network.to(fabric.device)
     if not (folder / "cache.json").is_file():
         _fill(network, dataset, views, folder, key, flip, batch, fabric)
-    return _open(folder, dataset, views, network_hash)
+    return replace(_open(folder, dataset, views, network_hash), size_wh=size_wh)
 
 
 def _fill(

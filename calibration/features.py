@@ -34,6 +34,7 @@ class CachedFeatures:
         feature: penultimate features as half floats, memory-mapped; a map or a vector a person.
         network_hash: of the network (`hash_network`).
         views: of the persons, where they were not seen as they are; `dataset` is theirs.
+        size_wh: of the crops in pixels; None where that is not known.
     """
 
     dataset: KeypointDataset
@@ -44,6 +45,7 @@ class CachedFeatures:
     feature: Shaped[np.ndarray, "n ..."]
     network_hash: str
     views: Views | None = None
+    size_wh: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.feature)

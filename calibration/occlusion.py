@@ -69,7 +69,7 @@ def growing_patch(
     Raises:
         InputError: the branch is of another network, or nobody shows the keypoint.
     """
-    check_fits(branch, hash_network(network), dataset.skeleton)  # type: ignore[arg-type]
+    check_fits(branch, hash_network(network), dataset.skeleton, network.input_spec.size_wh)  # type: ignore[arg-type]
     number = dataset.skeleton.index(keypoint)
     rows = np.flatnonzero(dataset.visible[:, number] == 2)[:persons]
     if len(rows) == 0:

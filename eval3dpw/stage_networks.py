@@ -48,7 +48,7 @@ def load_2d_stage(
         branch = load_ccnet(branch_path)
         assert isinstance(network, nn.Module)
         try:
-            check_fits(branch, hash_network(network), COCO17)
+            check_fits(branch, hash_network(network), COCO17, network.input_spec.size_wh)
         except InputError as error:
             raise InputError(f"{branch_path} with {path}: {error}") from None
         calibrators.append(CCNetCalibrator(branch, network.input_spec.size_wh))

@@ -299,6 +299,9 @@ def test_saved_branch_is_the_same_and_refuses_others(cache, tmp_path):
         calibrate_cache(loaded, replace(cache, network_hash="0" * 64))
     with pytest.raises(InputError, match="mpii16"):
         check_fits(loaded, cache.network_hash, MPII16)
+    assert loaded.spec.size_wh == (96, 128)
+    with pytest.raises(InputError, match="crops of 96x128 pixels, these are of 192x256"):
+        calibrate_cache(loaded, replace(cache, size_wh=(192, 256)))
     with pytest.raises(InputError, match="no such file"):
         load_ccnet(tmp_path / "other.safetensors")
     (tmp_path / "short.safetensors").write_bytes((tmp_path / "c.safetensors").read_bytes()[:200])
@@ -321,6 +324,33 @@ def test_training_refuses_what_cannot_be_trained(dataset):
         train_branch(blind, BranchTraining())
     with pytest.raises(InputError, match="two images"):
         train_branch(cache.select(np.arange(1)), BranchTraining())
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce", "heteroscedastic", "evidential", "ap"])
+def test_batch_without_a_visible_keypoint_does_no_harm(dataset, loss):
+    cache = _telling(dataset, 12)
+    visible = cache.dataset.visible.copy()
+    visible[[2, 7]] = 0
+    cache = replace(cache, dataset=replace(cache.dataset, visible=visible))
+    trained = train_branch(cache, BranchTraining(head="linear", loss=loss, epochs=2, batch=1), validation=cache)
+    assert np.isfinite(trained.held_out_loss).all()
+    assert np.isfinite(calibrate_cache(trained.branch, cache).confidence).all()
+
+
+def test_caches_of_two_input_sizes_do_not_mix(dataset, tmp_path):
+    sizes = [(96, 128), (192, 256)]
+    networks = [build_network("sbl-small", 17, size).eval() for size in sizes]
+    networks[1].load_state_dict(networks[0].state_dict())
+    caches = [cache_features(network, dataset.select(np.arange(3)), tmp_path) for network in networks]
+    assert [cache.size_wh for cache in caches] == sizes
+    assert caches[0].network_hash == caches[1].network_hash
+    assert caches[1].feature.shape[2] == 2 * caches[0].feature.shape[2]
+
+
+def test_nobody_is_refused(network, dataset, tmp_path):
+    with pytest.raises(InputError, match="it is empty"):
+        cache_features(network, dataset.select(np.arange(0)), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_held_out_persons_share_no_image_with_the_others(dataset):
