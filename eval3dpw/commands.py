@@ -64,7 +64,7 @@ class FitOptions:
     engine: Literal["local", "ray"] = "local"
     """Where sequences are fitted: in processes of this machine, or on a Ray cluster. The results are the same bytes."""
     workers: int = 1
-    """Sequences fitted at the same time, each on one core; 0 for as many as there are cores."""
+    """Sequences fitted at the same time by the local engine, each on one core; 0 for as many as there are cores."""
     address: str | None = None
     """Of the Ray cluster, host:port; by default the one that this machine belongs to, else one is started here."""
 

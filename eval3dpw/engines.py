@@ -208,9 +208,14 @@ def _serve(connection: Connection, load: Callable[[], Callable[[Any], Any]]) -> 
                 return
             connection.send(_Result(work(item)))
     except (InputError, OSError) as error:
-        connection.send(_Raised(error))
+        _tell(connection, error)
     except Exception:
-        connection.send(_Raised(RuntimeError(f"in a worker process:\n{traceback.format_exc()}")))
+        _tell(connection, RuntimeError(f"in a worker process:\n{traceback.format_exc()}"))
+
+
+def _tell(connection: Connection, error: BaseException) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        connection.send(_Raised(error))
 
 
 def _leave(*_: object) -> None:

@@ -159,7 +159,7 @@ def _do_units(
     write_json(options.out / TIMINGS_FILE, timings)
     if persons:
         shares = ", ".join(
-            f"{stage} {spent / seconds['all']:.0%}" for stage, spent in seconds.items() if stage != "all"
+            f"{stage} {spent / seconds['all']:.0%}" for stage, spent in seconds.items() if not stage.startswith("all")
         )
         say(f"{persons} persons in frames, {persons / wall:.1f} a second: {shares}")
     used = [path for name, path in sources.items() if name in records]

@@ -29,6 +29,10 @@ _OPEN_PARTS = 64  # parts kept open while they are joined; of more, each is open
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever a file is written
 
 
+class SpoiltPartError(Exception):
+    """A part cannot be read though it was whole when it was renamed: the machine lost power, or the disk fails."""
+
+
 class PartStore:
     """The parts of one sequence on disk, `<folder>/<number>.npz`."""
 
@@ -63,7 +67,10 @@ class _Lazy(Mapping[Key, np.ndarray]):
         self._archive = archive
 
     def __getitem__(self, key: Key) -> np.ndarray:
-        return self._archive[_text(key)]
+        try:
+            return self._archive[_text(key)]
+        except (zipfile.BadZipFile, ValueError, EOFError) as error:
+            raise SpoiltPartError(str(error)) from error
 
     def __iter__(self) -> Iterator[Key]:
         return map(_key, self._archive.files)

@@ -25,7 +25,7 @@ from eval3dpw.protocols import JITTER, Protocol
 from eval3dpw.report_errors import ERRORS_FOLDER
 from eval3dpw.runs import KEYPOINTS_FOLDER, frame_table, track_errors
 from eval3dpw.sequences import Track, track_boxes
-from eval3dpw.track_files import Arrays, Key, Parts, PartStore, part_of
+from eval3dpw.track_files import Arrays, Key, Parts, PartStore, SpoiltPartError, part_of
 from pose2d.errors import InputError
 from pose2d.storage import sha256
 
@@ -97,15 +97,25 @@ class FitUnit:
                     store.put(number, part)
             persons = sum(len(track) for number in missing for track in chunks[number])
             parts = Parts(store, len(chunks))
-        with self.stages.timed("write"), parts:
-            files = [file for file in parts.files() if not file.startswith(_MEANS)]
-            hashes = {file: sha256(parts.write(file, self.out)) for file in files}
-            means = tuple(_means(track, parts) for track in tracks)
-            record = UnitRecord(path.stem, source, hashes, means)
-            record.save(self.out)
+        try:
+            with self.stages.timed("write"), parts:
+                record = self._join(path.stem, source, tracks, parts)
+        except SpoiltPartError:
+            if store is None:
+                raise
+            store.clear()
+            return self._fit(path)
         if store is not None:
             store.clear()
         return record, persons
+
+    def _join(self, sequence: str, source: str, tracks: Sequence[Track], parts: Parts) -> UnitRecord:
+        """Write the files of a sequence and then its record."""
+        files = [file for file in parts.files() if not file.startswith(_MEANS)]
+        hashes = {file: sha256(parts.write(file, self.out)) for file in files}
+        record = UnitRecord(sequence, source, hashes, tuple(_means(track, parts) for track in tracks))
+        record.save(self.out)
+        return record
 
     def _part(self, tracks: Sequence[Track]) -> dict[Key, np.ndarray]:
         """What some frames of the sequence add to its files."""

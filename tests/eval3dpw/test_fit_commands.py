@@ -237,6 +237,8 @@ def test_when_nothing_can_be_done_nothing_is_written(world, run, tmp_path):
         (("--sequences", "nobody_00"), ("nobody_00", "alone_00")),
         (("--split", "train"), ("sequenceFiles/train",)),
         (("--limit", "0"), ("--limit",)),
+        (("--workers", "-1"), ("--workers", "0 for as many")),
+        (("--address", "localhost:6379"), ("--address", "--engine ray")),
         (("--constants", "max_iterations=soon"), ("max_iterations=soon", "expected a value like")),
         (("--constants", "speed=1"), ("speed=1", "prior_strength")),
         (("--body-dir", "nowhere"), ("no such directory", "nowhere")),

@@ -72,7 +72,7 @@ def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path, chunks_seen):
     assert run("broken")[0] == 0
     assert seen == ALL_CHUNKS
     assert_same(tmp_path / "whole" / "out", tmp_path / "broken" / "out")
-    assert not (tmp_path / "whole" / "out" / "parts").exists() or not any((tmp_path / "whole/out/parts").rglob("*.npz"))
+    assert not (tmp_path / "whole" / "out" / "parts").exists()
 
     assert run("broken")[0] == 0  # a finished run is only told again
     assert seen == ALL_CHUNKS
@@ -84,6 +84,19 @@ def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path, chunks_seen):
     assert run("broken", "--fresh")[0] == 0
     assert len(seen) == 8 + 6
     assert_same(tmp_path / "whole" / "out", tmp_path / "broken" / "out")
+
+
+def test_a_part_that_the_disk_has_spoilt_is_done_again(run, tmp_path, chunks_seen):
+    seen, stop_at = chunks_seen
+    stop_at.append(2)
+    assert run("broken", "--sequences", "long_00")[0] == 130
+    (part,) = (tmp_path / "broken" / "out" / "parts").glob("long_00-*/000001.npz")
+    whole = part.read_bytes()
+    part.write_bytes(whole[:200] + bytes(1000) + whole[1200:])
+    assert run("broken", "--sequences", "long_00")[0] == 0
+    assert seen[2:] == [ALL_CHUNKS[3], *ALL_CHUNKS[1:4]]
+    assert run("calm", "--sequences", "long_00")[0] == 0
+    assert_same(tmp_path / "calm" / "out", tmp_path / "broken" / "out")
 
 
 def test_cut_or_whole_a_sequence_has_the_same_bodies(run, tmp_path, monkeypatch):
