@@ -136,7 +136,8 @@ def write_wholebody_results(
     `score` ranks the body; `foot_score`, `face_score`, `lefthand_score`, `righthand_score` and `wholebody_score` the
     rest: the fields that xtcocotools and `coco-eval --dataset wholebody` read.
     """
-    triples = np.concatenate([detections.xy_px, detections.raw_score[..., None]], axis=-1)
+    # Positions are rounded; scores are not, since one that became 0 would take a keypoint out of the evaluation.
+    triples = np.concatenate([detections.xy_px.round(4), detections.raw_score[..., None]], axis=-1)
     entries = []
     for row in range(len(detections)):
         entry: dict[str, object] = {
@@ -145,7 +146,7 @@ def write_wholebody_results(
         }
         for part, where in truth.skeleton.parts:
             if part in WHOLEBODY_FIELDS:
-                entry[WHOLEBODY_FIELDS[part]] = triples[row, where].round(4).ravel().tolist()
+                entry[WHOLEBODY_FIELDS[part]] = triples[row, where].ravel().tolist()
             entry["score" if part == "body" else f"{part}_score"] = float(scores[part][row])
         if detections.centres is not None:
             entry["center"] = detections.centres[row].tolist()
