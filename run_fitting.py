@@ -16,6 +16,7 @@ from pose2d import interruption, progress
 
 _NOTHING = "nothing was written; run the same command again"
 _FINISHED = "what was finished is kept; run the same command again to go on"
+_FILES = "files that were finished are kept; run the same command again for all of them"
 _CHECKPOINT = "the last checkpoint is kept in --out; run the same command with --resume to go on from it"
 _FEATURES = "features that were computed are kept; run the same command again to go on"
 
@@ -54,7 +55,7 @@ COMMANDS = {
         "eval3dpw.report_commands:Export",
         "videos, meshes, motions",
         "--fits out/fit --out out/videos --format mp4",
-        _FINISHED,
+        _FILES,
     ),
     "make-world": Entry(
         "eval3dpw.commands:MakeWorld",
@@ -108,7 +109,7 @@ COMMANDS = {
         "calibration.ccnet_commands:FiguresTheory",
         "draw why raw scores are wrong",
         "--out out/figures",
-        _FINISHED,
+        _FILES,
     ),
     "figures occlusion": Entry(
         "calibration.ccnet_commands:FiguresOcclusion",
