@@ -21,7 +21,7 @@ from fitting.priors import Hinges
 from fitting.reduced_body import ReducedBody
 from fitting.solvers import Reason, Solution, SolverSettings
 
-FRAMES_PER_TASK = 64
+FRAMES_PER_TASK = 32
 
 
 @lru_cache(maxsize=16)
