@@ -28,9 +28,7 @@ def test_wholebody_fields_in_order_and_every_fraction_of_a_label(tmp_path):
     # As released, the file says val and its images val2017.
     path.rename(path.with_name("coco_wholebody_val_v1.0.json"))
     assert len(read_wholebody(tmp_path, "val2017")) == 5
-    with pytest.raises(
-        InputError, match=r"none of coco_wholebody_train2017\.json, .*_train_v1\.0\.json; there are coco"
-    ):
+    with pytest.raises(InputError, match=r"none of coco_wholebody_train2017\.json, .*_train_v1\.0\.json; there are"):
         read_wholebody(tmp_path, "train2017")
 
 
