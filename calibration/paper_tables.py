@@ -267,15 +267,15 @@ def _table_4(options: Tables) -> tuple[list[str], list[str]]:
     table = judge_targets(test, confidences, measures, options.bootstrap)
     names = [measure.name(test) for measure in measures]
     columns = [*names, "mAP", "mAR", *(f"AUSE {name}" for name in names)]
-    lines = ["Table 4: MPII, OKS and PCKh as targets", f"{'':26s}" + "".join(f"{column:>20s}" for column in columns)]
+    lines = ["Table 4: MPII, OKS and PCKh as targets", f"{'':26s}" + "".join(f"{column:>22s}" for column in columns)]
     family = _family_of(network)
     for suffix, values in TABLE_4.get(family, {}).items():
         cells = [f"{value:.{1 if place < 4 else 2}f}" for place, value in enumerate(values)]
-        lines.append(f"{f'{family} {suffix}'.strip() + ' paper':26s}" + "".join(f"{cell:>20s}" for cell in cells))
+        lines.append(f"{f'{family} {suffix}'.strip() + ' paper':26s}" + "".join(f"{cell:>22s}" for cell in cells))
     for row in table.rows:
         cells = [f"{100 * table.pck[name]:.1f}" for name in names] + [_cell(row), f"{100 * table.ar:.1f}"]
         cells += [_spanned(row.ause[name], row.ause_intervals[name], 2) for name in names]
-        lines.append(f"{f'{family} {row.name}':26s}" + "".join(f"{cell:>20s}" for cell in cells))
+        lines.append(f"{f'{family} {row.name}':26s}" + "".join(f"{cell:>22s}" for cell in cells))
     lines.append(
         "OKS by the area of the tight box and mmpose's sigmas of MPII; PCKh without pelvis and thorax. "
         "AUSE in percent, not normalised; the paper does not say how its own is scaled."
