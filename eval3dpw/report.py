@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from eval3dpw.comparison import INITIAL, METRICS
+from eval3dpw.manifest import TIMINGS_FILE
 from eval3dpw.overlay import TRUTH_COLOUR, MeshRasteriser, Rgb, best_rasteriser, row_colours
 from eval3dpw.report_bodies import TRUTH, pose_rows
 from eval3dpw.report_confidence import confidence_charts
@@ -23,8 +24,17 @@ from eval3dpw.report_table import notes
 from eval3dpw.runs import REPORT_FILE
 from fitting.solvers import Reason
 from pose2d.progress import track as progress
+from pose2d.storage import read_json
 
 _READ_BY_SCRIPTS = ("rows", "shown", "colours", "metrics", "series", "confidence", "convergence", "scenes")
+_EXTRA = {  # field of the summary -> name and factor
+    "acceleration_error_mm": ("acceleration error, mm/frame²", 1),
+    "acceleration_mm": ("acceleration, mm/frame²", 1),
+    "pck50": ("PCK@50mm, %", 100),
+    "auc200": ("AUC 0-200mm, %", 100),
+    "mpjae_deg": ("MPJAE, deg", 1),
+    "pa_mpjae_deg": ("PA-MPJAE, deg", 1),
+}
 _NAMES = {"mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "mve_mm": "MVE"}
 
 
@@ -97,6 +107,7 @@ def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[s
         "colours": {row: hex_colour(colour) for row, colour in colours.items()} | {TRUTH: hex_colour(TRUTH_COLOUR)},
         "metrics": _NAMES,
         "headline": run.summary["rows"],
+        "extra": extra_columns(run.summary["rows"]),
         "tracks": run.summary["tracks"],
         "joints": joint_rows(tables),
         "series": error_series(tables, limits, told),
@@ -112,8 +123,19 @@ def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[s
             key: run.summary[key]
             for key in ("command", "configuration", "versions", "seconds", "num_threads", "inputs")
             if key in run.summary
-        },
+        }
+        | ({"timings": read_json(path)} if (path := run.folder / TIMINGS_FILE).is_file() else {}),
     }
+
+
+def extra_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the summary tells of each row beside the three errors: jitter, and the protocol's further measures."""
+    columns = []
+    for key, (name, factor) in _EXTRA.items():
+        values = [row.get(key) for row in rows]
+        if any(value is not None for value in values):
+            columns.append({"name": name, "values": [None if v is None else factor * v for v in values]})
+    return columns
 
 
 def command_line(run: Run) -> str:

@@ -92,6 +92,8 @@ def test_page_holds_the_run(make_run):
     assert data["convergence"][0]["ended"][-1] == 1
     assert data["scenes"][0]["rows"] == [*ROWS, "truth"]
     assert data["frames"] and all(set(frame["overlays"]) == set(ROWS) for frame in data["frames"])
+    told = [f"{row['acceleration_error_mm']:.1f}" for row in summary["rows"]]
+    assert "acceleration error" in page and all(number in page for number in told)
     assert "left wrist" in page and "run_fitting.py compare --root" in page
 
 
