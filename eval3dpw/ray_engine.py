@@ -13,6 +13,7 @@ import contextlib
 import functools
 import os
 import pickle
+import socket
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pose2d.progress import set_quiet
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_PATIENCE_S = 10.0  # for the cluster's head to answer
 _LOOK_AGAIN_S = 1.0  # for machines that have joined
 _AHEAD = 2  # tasks handed to the cluster for each of its cores
 
@@ -74,7 +76,7 @@ class Ray:
             return
         try:
             self._connect(ray)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             where = f"at {self.address}" if self.address else "here"
             reason = str(error).splitlines()[0]
             raise InputError(f"no Ray cluster can be reached or started {where}: {reason}") from None
@@ -86,12 +88,20 @@ class Ray:
     def _connect(self, ray: Any) -> None:
         quiet = {"log_to_driver": False, "configure_logging": False}
         if self.address is not None:
+            _knock(self.address)
             ray.init(address=self.address, **quiet)
             return
         try:
             ray.init(address="auto", **quiet)
         except ConnectionError:  # no cluster is running: one of this machine alone, which nobody else can reach
             ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+
+
+def _knock(address: str) -> None:
+    """Whether somebody listens there at all: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_S).close()
 
 
 def _ray() -> Any:
