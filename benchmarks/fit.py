@@ -25,6 +25,8 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import roma
@@ -179,8 +181,9 @@ def best_of(repeats: int, clock: Callable[[], float], run: Callable[[], Solution
     return min(times), result
 
 
-def joined(parts: list[Solution]) -> Solution:
-    """Solutions of some frames after each other."""
+def solve_in_parts(problems: list[Problem], config: RefinementConfig) -> Solution:
+    """Solutions of some problems after each other."""
+    parts = [solve(problem, config) for problem in problems]
     return Solution(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Solution)))
 
 
@@ -238,7 +241,8 @@ def main() -> None:
     adam = record("Adam, full mesh", adam_rate, adam_z, 2.0 * options.adam_iterations)
 
     best: dict[str, dict] = {}
-    for solver, batch, threads in itertools.product(("torch", "compiled"), (64, 256), (1, 2)):
+    solvers: tuple[Literal["torch", "compiled"], ...] = ("torch", "compiled")
+    for solver, batch, threads in itertools.product(solvers, (64, 256), (1, 2)):
         if threads == 2 and options.clock == "cpu":
             continue  # processor time does not fall with threads
         chosen = replace(config, solver=solver, batch_size=batch, threads=threads)
@@ -246,9 +250,8 @@ def main() -> None:
         solve(prepared.problem.select(slice(0, 8)), chosen)  # compile, warm up
         starts = range(0, len(prepared.problem), batch)
         parts = [prepared.problem.select(slice(start, start + batch)) for start in starts]
-        seconds, solution = best_of(
-            options.repeats, clock, lambda chosen=chosen, parts=parts: joined([solve(part, chosen) for part in parts])
-        )
+        run = partial(solve_in_parts, parts, chosen)
+        seconds, solution = best_of(options.repeats, clock, run)
         torch.set_num_threads(1)
         name = f"{solver}, batch {batch}, {threads} thread{'s' * (threads > 1)}"
         rate = len(prepared.problem) / seconds
