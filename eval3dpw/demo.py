@@ -104,5 +104,6 @@ def _source(track: Track, results: Path, place: int, weighting: str) -> PictureS
         np.clip(found.get("confidence", found["raw_score"])[only], 0, 1),
         initial.fits.select(only),
         refined.fits.select(only),
+        (INITIAL, weighting),
         (f"{INITIAL}: MPJPE {mpjpe_mm[0]:.0f} mm", f"{weighting}: MPJPE {mpjpe_mm[1]:.0f} mm"),
     )

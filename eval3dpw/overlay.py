@@ -35,6 +35,7 @@ _OTHER_COLOURS: tuple[Rgb, ...] = ((136, 34, 85), (51, 34, 136), (130, 130, 30),
 
 _AMBIENT = 0.3
 _SIDE_DISTANCE_M, _SIDE_HEIGHT_M = 8.0, 2.2
+_HATCH_PX = 10
 
 
 @runtime_checkable
@@ -126,6 +127,27 @@ def row_colours(rows: tuple[str, ...]) -> dict[str, Rgb]:
     free = [ROW_COLOURS[name] for name in _BEST_FIRST if name not in rows] + list(_OTHER_COLOURS)
     others = iter(free * (1 + len(rows) // len(free)))
     return {row: ROW_COLOURS.get(row) or next(others) for row in rows}
+
+
+def photo_panel(
+    image: UInt8[np.ndarray, "h w 3"], affine: Float[np.ndarray, "2 3"], size_px: int
+) -> UInt8[np.ndarray, "s s 3"]:
+    """The part of an image that `affine` maps into a square panel; what lies beyond its border is hatched."""
+    return cv2.warpAffine(
+        image,
+        affine,
+        (size_px, size_px),
+        dst=hatched_panel(size_px),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_TRANSPARENT,
+    )
+
+
+def hatched_panel(size_px: int) -> UInt8[np.ndarray, "s s 3"]:
+    """A panel for where there is no photograph: light grey with thin diagonal lines, as a map shows no data."""
+    row, column = np.indices((size_px, size_px))
+    shade = np.where((row + column) % _HATCH_PX < 1, 205, 232).astype(np.uint8)
+    return np.repeat(shade[..., None], 3, axis=2)
 
 
 def overlay_mesh(

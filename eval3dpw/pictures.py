@@ -11,21 +11,17 @@ import torch
 from jaxtyping import Float, UInt8
 
 from eval3dpw.ground_truth import camera_truth
-from eval3dpw.openworld.rasteriser import Raster, rasterise, vertex_normals
+from eval3dpw.overlay import TRUTH_COLOUR, draw_keypoints, overlay_mesh, photo_panel, row_colours, side_view
 from eval3dpw.sequences import Track, track_boxes
 from fitting.body import Body
 from fitting.refinement import BodyFits
-from pose2d.crops import square_crop_affine, warp_crop
+from pose2d.crops import apply_affine, square_crop_affine
 from pose2d.datasets.crop_set import read_image
 from pose2d.poses import Poses2D
 from pose2d.storage import atomic_path
 
 PANEL_PX = 320
 _MARGIN = 1.5  # side of the shown square over the longer side of the box around the 2D joints
-_SIDE_DISTANCE_M, _SIDE_HEIGHT_M = 8.0, 2.2
-_INITIAL_RGB, _REFINED_RGB, _TRUTH_RGB = (0.90, 0.45, 0.30), (0.25, 0.55, 0.90), (0.70, 0.70, 0.70)
-_OPACITY = 0.8
-_BEYOND_IMAGE = 225  # grey value
 
 
 @dataclass(frozen=True)
@@ -35,11 +31,13 @@ class PictureSource:
     track: Track
     poses: Poses2D
     confidence: Float[np.ndarray, "1 k"]
-    """Colours the keypoints: red at 0, green at 1."""
+    """Colours the keypoints: dark blue at 0, yellow at 1."""
     initial: BodyFits
     refined: BodyFits
+    rows: tuple[str, str]
+    """Of the comparison: that of the initial and that of the refined body."""
     captions: tuple[str, str]
-    """Under the initial and under the refined body."""
+    """Over the initial and over the refined body."""
 
 
 def draw_comparison(source: PictureSource, truth_body: Body, fit_body: Body) -> UInt8[np.ndarray, "height width 3"]:
@@ -47,19 +45,18 @@ def draw_comparison(source: PictureSource, truth_body: Body, fit_body: Body) -> 
     box = track_boxes(source.track, scale=1.0)[0]
     center, side = box[:2] + box[2:] / 2, _MARGIN * box[2:].max()
     affine = square_crop_affine(center[None], np.array([side]), PANEL_PX)[0]
-    image = read_image(source.track.image_paths[0])
-    photo = warp_crop(image, affine, (PANEL_PX, PANEL_PX))
-    photo[warp_crop(np.ones_like(image), affine, (PANEL_PX, PANEL_PX)) == 0] = _BEYOND_IMAGE
+    photo = photo_panel(read_image(source.track.image_paths[0]), affine, PANEL_PX)
     panel_camera = np.vstack([affine, (0, 0, 1)]) @ source.track.intrinsics
 
     truth = _vertices(truth_body, *_truth_parameters(source.track, truth_body))
-    panels = [_keypoint_panel(photo, source, affine)]
+    places = apply_affine(affine, source.poses.xy_px[0])
+    panels = [draw_keypoints(photo, places, source.confidence[0], source.poses.skeleton)]
     from_side = []
-    for fits, colour in ((source.initial, _INITIAL_RGB), (source.refined, _REFINED_RGB)):
+    for fits, colour in zip((source.initial, source.refined), row_colours(source.rows).values(), strict=True):
         parameters = (torch.as_tensor(fits.rotations), torch.as_tensor(fits.betas), torch.as_tensor(fits.translation))
-        vertices = _vertices(fit_body, *(p.float() for p in parameters))
-        panels.append(_overlay(photo, vertices[0], fit_body.faces, panel_camera, colour))
-        from_side.append(_side_panel(vertices, truth, fit_body.faces, colour))
+        vertices, pelvis = _vertices(fit_body, *(p.float() for p in parameters))
+        panels.append(overlay_mesh(photo, vertices, fit_body.faces, panel_camera, colour))
+        from_side.append(side_view([(*truth, TRUTH_COLOUR), (vertices, pelvis, colour)], fit_body.faces, PANEL_PX))
     titles = ("image, 2D keypoints", source.captions[0], source.captions[1], "init, side", "refined, side")
     return np.concatenate([_titled(p, t) for p, t in zip(panels + from_side, titles, strict=True)], axis=1)
 
@@ -83,59 +80,6 @@ def _vertices(
     with torch.no_grad():
         output = body(rotations, betas, translation)
     return output.vertices[0].double().numpy(), output.joints[0, 0].double().numpy()
-
-
-def _keypoint_panel(photo: np.ndarray, source: PictureSource, affine: np.ndarray) -> np.ndarray:
-    panel = photo.copy()
-    for (x, y), confidence in zip(source.poses.xy_px[0], source.confidence[0], strict=True):
-        place = affine @ (x, y, 1.0)
-        if np.isfinite(place).all() and (np.abs(place) < 10 * PANEL_PX).all():
-            colour = (int(255 * (1 - confidence)), int(255 * confidence), 40)
-            cv2.circle(panel, (round(place[0]), round(place[1])), 4, colour, -1, cv2.LINE_AA)
-    return panel
-
-
-def _shade(raster: Raster, vertices: np.ndarray, faces: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:
-    """Colour lit from the viewer, (h, w, 3) in [0, 255]."""
-    normals = vertex_normals(vertices, faces)
-    seen = raster.face >= 0
-    corners = faces[raster.face[seen]]
-    normal = (normals[corners] * raster.barycentric[seen][..., None]).sum(1)
-    light = 0.25 + 0.75 * np.abs(normal[:, 2] / np.maximum(np.linalg.norm(normal, axis=1), 1e-9))
-    shaded = np.zeros((*raster.face.shape, 3))
-    shaded[seen] = 255 * light[:, None] * np.array(colour)
-    return shaded
-
-
-def _overlay(
-    photo: np.ndarray, vertices: np.ndarray, faces: np.ndarray, camera: np.ndarray, colour: tuple[float, float, float]
-) -> np.ndarray:
-    raster = rasterise(vertices, faces, camera, (PANEL_PX, PANEL_PX))
-    opacity = _OPACITY * (raster.face >= 0)[..., None]
-    mixed = (1 - opacity) * photo + opacity * _shade(raster, vertices, faces, colour)
-    return mixed.round().astype(np.uint8)
-
-
-def _side_panel(
-    fitted: tuple[np.ndarray, np.ndarray],
-    truth: tuple[np.ndarray, np.ndarray],
-    faces: np.ndarray,
-    colour: tuple[float, float, float],
-) -> np.ndarray:
-    """Both bodies with a common pelvis, seen from the camera's right; the truth is grey."""
-    focal = PANEL_PX * _SIDE_DISTANCE_M / _SIDE_HEIGHT_M
-    middle = (PANEL_PX - 1) / 2
-    camera = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1.0]])
-    turn = np.array([[0, 0, 1.0], [0, 1, 0], [-1, 0, 0]])  # depth becomes x, the camera's x points at the viewer
-    panel = np.full((PANEL_PX, PANEL_PX, 3), 255.0)
-    nearest = np.full((PANEL_PX, PANEL_PX), np.inf)
-    for (vertices, pelvis), rgb in ((truth, _TRUTH_RGB), (fitted, colour)):
-        turned = (vertices - pelvis) @ turn.T + (0, 0, _SIDE_DISTANCE_M)
-        raster = rasterise(turned, faces, camera, (PANEL_PX, PANEL_PX))
-        front = raster.depth < nearest
-        panel[front] = _shade(raster, turned, faces, rgb)[front]
-        nearest = np.minimum(nearest, raster.depth)
-    return panel.round().astype(np.uint8)
 
 
 def _titled(panel: np.ndarray, title: str) -> np.ndarray:

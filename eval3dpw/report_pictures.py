@@ -11,11 +11,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from eval3dpw.comparison import INITIAL
 from eval3dpw.fit_files import TrackFits
-from eval3dpw.overlay import TRUTH_COLOUR, MeshRasteriser, Rgb, draw_keypoints, overlay_mesh, side_view
+from eval3dpw.overlay import (
+    TRUTH_COLOUR,
+    MeshRasteriser,
+    Rgb,
+    draw_keypoints,
+    hatched_panel,
+    overlay_mesh,
+    photo_panel,
+    side_view,
+)
 from eval3dpw.report_bodies import TRUTH, pose_rows
 from eval3dpw.report_data import Run, SolvedFrames, TrackKeypoints
 from eval3dpw.report_errors import FrameTable
@@ -28,7 +37,6 @@ from pose2d.errors import InputError
 PANEL_PX = 320
 _MARGIN = 1.25  # side of the shown square over the longer side of the person
 _QUALITY = 78
-_HATCH_PX = 10
 
 Candidate = tuple[float, str, int, str]
 """How much a frame asks to be shown, its track, its number, why."""
@@ -200,31 +208,12 @@ def _photo(run: Run, track: Track | None, frame_id: int, affine: np.ndarray) -> 
     path: Path | None = None if track is None else run.image_path(track, frame_id)
     if path is not None:
         try:
-            return photo_panel(read_image(path), affine), ""
+            return photo_panel(read_image(path), affine, PANEL_PX), ""
         except InputError:
             pass
-    panel = _hatched()
+    panel = hatched_panel(PANEL_PX)
     cv2.putText(panel, "image not there", (12, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (60, 60, 60), 1, cv2.LINE_AA)
     return panel, "The image of this frame is not there, or cannot be read; bodies are drawn without it."
-
-
-def photo_panel(image: UInt8[np.ndarray, "h w 3"], affine: Float[np.ndarray, "2 3"]) -> UInt8[np.ndarray, "p p 3"]:
-    """The part of an image that `affine` maps into a panel; what lies beyond its border is hatched, no black."""
-    return cv2.warpAffine(
-        image,
-        affine,
-        (PANEL_PX, PANEL_PX),
-        dst=_hatched(),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_TRANSPARENT,
-    )
-
-
-def _hatched() -> np.ndarray:
-    """A panel for where there is no photograph: light grey with thin diagonal lines, as a map shows no data."""
-    row, column = np.indices((PANEL_PX, PANEL_PX))
-    shade = np.where((row + column) % _HATCH_PX < 1, 205, 232).astype(np.uint8)
-    return np.repeat(shade[..., None], 3, axis=2)
 
 
 def _data_url(picture: np.ndarray) -> str:

@@ -132,7 +132,12 @@ def test_a_driver_that_ends_leaves_no_workers(work, tmp_path, ending):
     _, folder = work
     script = tmp_path / "driver.py"
     script.write_text(DRIVER.replace("FOLDER", repr(str(folder))))
-    driver = subprocess.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
+    driver = subprocess.Popen(
+        [sys.executable, script],
+        stderr=subprocess.DEVNULL,
+        # Tests may run where it is ignored, as programs in the background are made to do.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     until = time.monotonic() + 60
     while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
         time.sleep(0.05)
@@ -140,7 +145,11 @@ def test_a_driver_that_ends_leaves_no_workers(work, tmp_path, ending):
     workers = [int(file.read_text()) for file in folder.iterdir()]
     assert len(workers) == 2
     driver.send_signal(ending)
-    driver.wait(timeout=10)
+    try:
+        driver.wait(timeout=10)
+    finally:
+        driver.kill()
+        driver.wait()
     until = time.monotonic() + 5
     while any(map(alive, workers)) and time.monotonic() < until:
         time.sleep(0.05)

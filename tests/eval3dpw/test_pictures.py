@@ -21,7 +21,7 @@ def source(tmp_path, make_sequence, write_sequence):
     truth = camera_truth(track, load_body(gender="male"))
     fits = BodyFits(truth.rotations.numpy(), truth.betas.numpy(), truth.translation.numpy())
     poses = Poses2D(COCO17, np.full((1, 17, 2), 30.0), np.ones((1, 17)), np.array([[4.0, 4, 56, 40]]))
-    return PictureSource(track, poses, np.ones((1, 17)), fits, fits, ("init", "ccnet"))
+    return PictureSource(track, poses, np.ones((1, 17)), fits, fits, ("init", "ccnet"), ("before", "after"))
 
 
 def test_five_panels_with_the_bodies_in_them(source):

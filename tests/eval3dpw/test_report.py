@@ -7,12 +7,13 @@ import pytest
 import roma
 import torch
 
+from eval3dpw.overlay import photo_panel
 from eval3dpw.report import ReportLimits, command_line, error_series, write_report
 from eval3dpw.report_bodies import fitted_mesh, moving_mesh, pose_rows
 from eval3dpw.report_data import evenly, load_run
 from eval3dpw.report_errors import ERRORS_FOLDER, FrameTable, tabulate_errors
 from eval3dpw.report_page import json_block
-from eval3dpw.report_pictures import choose_frames, photo_panel
+from eval3dpw.report_pictures import PANEL_PX, choose_frames
 from eval3dpw.report_scene import MovingMesh, pack, scene_record, unpack
 from fitting.body import load_body
 from pose2d.errors import InputError
@@ -123,7 +124,7 @@ def test_without_images_the_numbers_stay(make_run):
 
 def test_beyond_the_images_border_it_is_hatched():
     image = np.full((100, 200, 3), 77, np.uint8)
-    panel = photo_panel(image, np.array([[1.0, 0, 60], [0, 1.0, 50]]))  # the image's corner comes to (60, 50)
+    panel = photo_panel(image, np.array([[1.0, 0, 60], [0, 1.0, 50]]), PANEL_PX)  # the image's corner comes to (60, 50)
     assert (panel[50:150, 60:260] == 77).all()
     outside = np.concatenate([panel[:49].ravel(), panel[151:].ravel(), panel[:, :59].ravel(), panel[:, 261:].ravel()])
     assert outside.min() >= 200 and len(np.unique(outside)) == 2
