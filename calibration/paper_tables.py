@@ -200,7 +200,7 @@ def _table_1(families: Sequence[_Family]) -> list[str]:
 
 
 def _table_2(families: Sequence[_Family]) -> list[str]:
-    lines = ["Table 2: mAP with CCNet", f"{'':20s}{'own':>20s}{'+ CCNet':>20s}{'gain':>22s}{'mAR':>8s}"]
+    lines = ["Table 2: mAP with CCNet", f"{'':20s}{'own':>20s}{'+ CCNet':>20s}{'gain':>25s}{'mAR':>8s}"]
     for family in families:
         ccnet = family.rows["CCNet local"]
         paper_rows = TABLE_2.get(family.like, (("own", None, None, None),))
@@ -208,11 +208,11 @@ def _table_2(families: Sequence[_Family]) -> list[str]:
             title = f"{family.name} {name}"
             if own is not None and calibrated is not None:
                 gain = calibrated - own
-                lines.append(f"{title + ' paper':20s}{own:>20.1f}{calibrated:>20.1f}{gain:>+22.1f}{recall:>8.1f}")
+                lines.append(f"{title + ' paper':20s}{own:>20.1f}{calibrated:>20.1f}{gain:>+25.1f}{recall:>8.1f}")
             ours = family.rows[_OURS_2.get(name, "raw")]
             change, span = ccnet.gains[ours.name]
             cell = f"{100 * change:+.2f} [{100 * span.low:+.2f}, {100 * span.high:+.2f}]"
-            lines.append(f"{title + ' ours':20s}{_cell(ours):>20s}{_cell(ccnet):>20s}{cell:>22s}{100 * ours.ar:>8.1f}")
+            lines.append(f"{title + ' ours':20s}{_cell(ours):>20s}{_cell(ccnet):>20s}{cell:>25s}{100 * ours.ar:>8.1f}")
     return lines
 
 
@@ -267,15 +267,15 @@ def _table_4(options: Tables) -> tuple[list[str], list[str]]:
     table = judge_targets(test, confidences, measures, options.bootstrap)
     names = [measure.name(test) for measure in measures]
     columns = [*names, "mAP", "mAR", *(f"AUSE {name}" for name in names)]
-    lines = ["Table 4: MPII, OKS and PCKh as targets", f"{'':26s}" + "".join(f"{column:>22s}" for column in columns)]
+    lines = ["Table 4: MPII, OKS and PCKh as targets", f"{'':26s}" + "".join(f"{column:>25s}" for column in columns)]
     family = _family_of(network)
     for suffix, values in TABLE_4.get(family, {}).items():
         cells = [f"{value:.{1 if place < 4 else 2}f}" for place, value in enumerate(values)]
-        lines.append(f"{f'{family} {suffix}'.strip() + ' paper':26s}" + "".join(f"{cell:>22s}" for cell in cells))
+        lines.append(f"{f'{family} {suffix}'.strip() + ' paper':26s}" + "".join(f"{cell:>25s}" for cell in cells))
     for row in table.rows:
         cells = [f"{100 * table.pck[name]:.1f}" for name in names] + [_cell(row), f"{100 * table.ar:.1f}"]
         cells += [_spanned(row.ause[name], row.ause_intervals[name], 2) for name in names]
-        lines.append(f"{f'{family} {row.name}':26s}" + "".join(f"{cell:>22s}" for cell in cells))
+        lines.append(f"{f'{family} {row.name}':26s}" + "".join(f"{cell:>25s}" for cell in cells))
     lines.append(
         "OKS by the area of the tight box and mmpose's sigmas of MPII; PCKh without pelvis and thorax. "
         "AUSE in percent, not normalised; the paper does not say how its own is scaled."

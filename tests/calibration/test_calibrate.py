@@ -93,6 +93,7 @@ def test_tables_are_printed_and_written(root, checkpoint, tmp_path):
     assert (tmp_path / "confidences.txt").read_text().splitlines() == lines
 
 
+@pytest.mark.slow
 def test_presence_is_judged_on_cut_persons(root, checkpoint, tmp_path):
     options = Ablate(root, tmp_path, checkpoint=checkpoint, what="presence", cache=tmp_path / "cache", bootstrap=5)
     (lines,) = list(ablate(options))

@@ -99,6 +99,7 @@ def test_a_part_that_the_disk_has_spoilt_is_done_again(run, tmp_path, chunks_see
     assert_same(tmp_path / "calm" / "out", tmp_path / "broken" / "out")
 
 
+@pytest.mark.slow
 def test_cut_or_whole_a_sequence_has_the_same_bodies(run, tmp_path, monkeypatch):
     assert run("whole", "--weightings", "uniform", "ccnet", "--protocol", "official", command="compare")[0] == 0
     monkeypatch.setattr(eval3dpw.units, "CHUNK_FRAMES", 2)
@@ -120,6 +121,7 @@ def test_cut_or_whole_a_sequence_has_the_same_bodies(run, tmp_path, monkeypatch)
         assert one["mpjae_deg"] == pytest.approx(other["mpjae_deg"], abs=0.01)
 
 
+@pytest.mark.slow
 def test_two_workers_leave_the_same_bytes_as_one(run, tmp_path):
     assert run("one", "--workers", 1)[0] == 0
     assert run("two", "--workers", 2)[0] == 0
