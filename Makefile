@@ -16,8 +16,9 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/python run_fitting.py demo --out $(OUT)
 
+# Two processes of one thread each: two threads in each of two processes are slower than one.
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
