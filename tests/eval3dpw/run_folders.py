@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 NOT_COMPARED = ("timings.json", ".lock")
@@ -45,3 +47,11 @@ def command_line(world: Path, networks: dict[str, Path], *arguments: str) -> lis
     options = ["fit", "--root", str(world), "--out", "out", "--checkpoint", str(networks["pose"])]
     options += ["--ccnet", str(networks["ccnet"]), "--regressor", str(networks["regressor"])]
     return [*options, *arguments]
+
+
+def run_apart(folder: Path, words: list[str]) -> None:
+    """A command in a process of its own: the last bits of a product may depend on what a process did before."""
+    folder.mkdir(exist_ok=True)
+    driver = [sys.executable, "-c", "import run_fitting, sys; sys.exit(run_fitting.main(sys.argv[1:]))", *words]
+    done = subprocess.run(driver, cwd=folder, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr

@@ -5,7 +5,6 @@ import importlib.util
 import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ import types
 
 import pytest
 
-from tests.eval3dpw.run_folders import assert_same, command_line
+from tests.eval3dpw.run_folders import assert_same, command_line, run_apart
 
 SEQUENCES = 6
 
@@ -55,13 +54,6 @@ def cluster(monkeypatch):
     cluster.shutdown()
 
 
-def run(folder, words):
-    """A command in a process of its own: the last bits of a product may depend on what a process did before."""
-    driver = [sys.executable, "-c", "import run_fitting, sys; sys.exit(run_fitting.main(sys.argv[1:]))", *words]
-    done = subprocess.run(driver, cwd=folder, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # Ray's own
 def test_a_cluster_that_loses_a_node_leaves_the_same_bytes(
@@ -70,9 +62,7 @@ def test_a_cluster_that_loses_a_node_leaves_the_same_bytes(
     nodes, second = cluster
     for seed in range(SEQUENCES):
         write_sequence(tmp_path / "world", make_sequence(f"walk_{seed:02d}", frames=16, actors=1 + seed % 2, seed=seed))
-    for folder in ("local", "ray"):
-        (tmp_path / folder).mkdir()
-    run(tmp_path / "local", command_line(tmp_path / "world", random_networks))
+    run_apart(tmp_path / "local", command_line(tmp_path / "world", random_networks))
 
     records = tmp_path / "ray" / "out" / "units"
     killed_after = []
@@ -87,7 +77,7 @@ def test_a_cluster_that_loses_a_node_leaves_the_same_bytes(
     killer = threading.Thread(target=kill_a_node)
     killer.start()
     words = command_line(tmp_path / "world", random_networks, "--engine", "ray", "--address", nodes.address)
-    run(tmp_path / "ray", words)
+    run_apart(tmp_path / "ray", words)
     killer.join()
     assert killed_after[0] in range(1, SEQUENCES)
     assert_same(tmp_path / "local" / "out", tmp_path / "ray" / "out")
