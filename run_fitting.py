@@ -12,7 +12,7 @@ from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Union
 
-from pose2d import interruption, progress
+from pose2d.console import interruption, progress
 
 _NOTHING = "nothing was written; run the same command again"
 _FINISHED = "what was finished is kept; run the same command again to go on"
@@ -33,110 +33,118 @@ class Entry:
 
 
 COMMANDS = {
-    "demo": Entry("eval3dpw.commands:Demo", "the whole way on a small open world", "--out out/demo", _FINISHED),
+    "demo": Entry(
+        "eval3dpw.commands.run_commands:Demo", "the whole way on a small open world", "--out out/demo", _FINISHED
+    ),
     "compare": Entry(
-        "eval3dpw.commands:Compare",
+        "eval3dpw.commands.run_commands:Compare",
         "refine sequences under every weighting",
         "--root 3DPW --out out/3dpw",
         _FINISHED,
     ),
     "fit": Entry(
-        "eval3dpw.commands:Fit",
+        "eval3dpw.commands.run_commands:Fit",
         "refine sequences under one weighting",
         "--root 3DPW --weighting ccnet --out out/fit",
         _FINISHED,
     ),
     "evaluate": Entry(
-        "eval3dpw.commands:Evaluate", "judge fits under any protocol", "--root 3DPW --fits out/fit --protocol vibe"
+        "eval3dpw.commands.run_commands:Evaluate",
+        "judge fits under any protocol",
+        "--root 3DPW --fits out/fit --protocol vibe",
     ),
-    "report": Entry("eval3dpw.report_commands:Report", "one page of a run, to look at", "--run-dir out/fit"),
-    "view": Entry("eval3dpw.report_commands:View", "a run's bodies in 3D, live", "--fits out/fit"),
+    "report": Entry("eval3dpw.commands.report_commands:Report", "one page of a run, to look at", "--run-dir out/fit"),
+    "view": Entry("eval3dpw.commands.report_commands:View", "a run's bodies in 3D, live", "--fits out/fit"),
     "export": Entry(
-        "eval3dpw.report_commands:Export",
+        "eval3dpw.commands.report_commands:Export",
         "videos, meshes, motions",
         "--fits out/fit --out out/videos --format mp4",
         _FILES,
     ),
     "make-world": Entry(
-        "eval3dpw.commands:MakeWorld",
+        "eval3dpw.commands.run_commands:MakeWorld",
         "render the open world",
         "--out world --size small --seed 1",
         "the unfinished world was removed; run the same command again",
     ),
     "coco-eval": Entry(
-        "eval3dpw.report_commands:CocoEvalWithReport",
+        "eval3dpw.commands.report_commands:CocoEvalWithReport",
         "judge the confidences of any detector",
         "--annotations GT.json --results A.json",
     ),
     "calibrate-file fit": Entry(
-        "calibration.commands:CalibrateFileFit",
+        "calibration.commands.coco_commands:CalibrateFileFit",
         "learn better scores from results alone",
         "--annotations GT.json --results A.json --out CAL",
     ),
     "calibrate-file apply": Entry(
-        "calibration.commands:CalibrateFileApply", "and apply them", "--results A.json --calibrator CAL --out B.json"
+        "calibration.commands.coco_commands:CalibrateFileApply",
+        "and apply them",
+        "--results A.json --calibrator CAL --out B.json",
     ),
     "networks": Entry(
-        "calibration.network_commands:NetworksWithCCNet",
+        "calibration.commands.networks:NetworksWithCCNet",
         "list pose networks and their cost",
         "--names hrnet-w32 rle-r50",
     ),
     "detect": Entry(
-        "pose2d.commands:Detect",
+        "pose2d.commands.pose_commands:Detect",
         "find keypoints in images",
         "--network sbl-small --images photos --out A.json",
         _FINISHED,
     ),
     "calibrate": Entry(
-        "calibration.ccnet_commands:Calibrate",
+        "calibration.commands.ccnet_commands:Calibrate",
         "train a CCNet",
         "--data world/coco --out ccnet.safetensors",
         _FEATURES,
     ),
     "ablate": Entry(
-        "calibration.ccnet_commands:Ablate",
+        "calibration.commands.ccnet_commands:Ablate",
         "compare confidences and losses",
         "--data world/coco --out out/ablation",
         _FEATURES,
     ),
     "tables": Entry(
-        "calibration.ccnet_commands:Tables",
+        "calibration.commands.ccnet_commands:Tables",
         "the paper's tables, ours beside",
         "--data world/coco --out out/tables",
         _FEATURES,
     ),
     "figures theory": Entry(
-        "calibration.ccnet_commands:FiguresTheory",
+        "calibration.commands.ccnet_commands:FiguresTheory",
         "draw why raw scores are wrong",
         "--out out/figures",
         _FILES,
     ),
     "figures occlusion": Entry(
-        "calibration.ccnet_commands:FiguresOcclusion",
+        "calibration.commands.ccnet_commands:FiguresOcclusion",
         "draw confidence as a patch grows",
         "--data world/coco --ccnet F --out patch.png",
         _NOTHING,
     ),
     "train-pose": Entry(
-        "pose2d.training_commands:TrainPose",
+        "pose2d.commands.train_pose:TrainPose",
         "train a small pose network",
         "--data world/coco --out out/sbl",
         _CHECKPOINT,
     ),
     "train-regressor": Entry(
-        "eval3dpw.commands:TrainRegressor",
+        "eval3dpw.commands.run_commands:TrainRegressor",
         "train the small first guess",
         "--data world/coco --out out/regressor",
         _CHECKPOINT,
     ),
     "convert-body": Entry(
-        "fitting.commands:ConvertBody", "read an SMPL .pkl safely, once", "basicmodel_m.pkl SMPL_MALE.npz"
+        "fitting.commands.convert:ConvertBody", "read an SMPL .pkl safely, once", "basicmodel_m.pkl SMPL_MALE.npz"
     ),
     "convert-regressor": Entry(
-        "fitting.commands:ConvertRegressor", "likewise SPIN's checkpoint", "model_checkpoint.pt spin.safetensors"
+        "fitting.commands.convert:ConvertRegressor",
+        "likewise SPIN's checkpoint",
+        "model_checkpoint.pt spin.safetensors",
     ),
     "convert-checkpoint": Entry(
-        "pose2d.commands:ConvertCheckpoint", "likewise a pose checkpoint", "hrnet.pth hrnet.safetensors"
+        "pose2d.commands.pose_commands:ConvertCheckpoint", "likewise a pose checkpoint", "hrnet.pth hrnet.safetensors"
     ),
 }
 

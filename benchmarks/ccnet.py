@@ -22,20 +22,20 @@ import torch
 import tyro
 from torch import nn
 
-from calibration.branch_training import train_branch
-from calibration.branches import HEADS, BranchInputs, Head
-from calibration.ccnet import BranchSpec, CCNet
-from calibration.cost import measure_ccnet
-from calibration.experiments import BRANCH_TRAININGS
-from calibration.feature_cache import cache_features
-from calibration.features import peak_statistics
-from calibration.losses import squared_error
+from calibration.ccnet.branches import HEADS, BranchInputs, Head
+from calibration.ccnet.cost import measure_ccnet
+from calibration.ccnet.feature_cache import cache_features
+from calibration.ccnet.features import peak_statistics
+from calibration.ccnet.losses import squared_error
+from calibration.ccnet.model import BranchSpec, CCNet
+from calibration.ccnet.training import train_branch
+from calibration.experiments.methods import BRANCH_TRAININGS
 from pose2d.datasets.coco import read_coco
+from pose2d.files.storage import write_json
 from pose2d.networks.base import PoseNetwork, predict
 from pose2d.networks.catalogue import build_network
 from pose2d.networks.measure import measure_network
 from pose2d.skeletons import COCO17
-from pose2d.storage import write_json
 
 
 @dataclass(frozen=True)

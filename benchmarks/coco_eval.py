@@ -91,8 +91,8 @@ def measure(evaluator: str, annotations: str, results: str, extra: bool) -> dict
     """One evaluation in this process; with `extra`, also what this project alone can do over the same matches."""
     measured: dict[str, Any] = {}
     if evaluator == "this project":
-        from calibration.coco_files import read_detections, read_truth
-        from calibration.matching import average_precision, match
+        from calibration.coco.files import read_detections, read_truth
+        from calibration.coco.matching import average_precision, match
 
         with _Clock() as clock:
             truth = read_truth(annotations)
@@ -119,8 +119,8 @@ def measure(evaluator: str, annotations: str, results: str, extra: bool) -> dict
 
 
 def _measure_extra(matches: Any) -> dict[str, float]:
-    from calibration.bootstrap import bootstrap_average_precision, resample_images
-    from calibration.matching import average_precision, rank
+    from calibration.coco.bootstrap import bootstrap_average_precision, resample_images
+    from calibration.coco.matching import average_precision, rank
 
     scores = np.random.default_rng(0).random(len(matches.detections))
     with _Clock() as further:

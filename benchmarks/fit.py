@@ -32,12 +32,12 @@ import numpy as np
 import roma
 import torch
 
-from fitting.body import Body, load_body
+from fitting.bodies.body import Body, load_body
+from fitting.bodies.reduced_body import ReducedBody, reduce_body
+from fitting.methods.parameters import BodyFits, RefinementConfig, prepare, solve
 from fitting.objective import Problem, unpack, value, value_of_keypoints
 from fitting.priors import JOINT_STD_RAD
-from fitting.reduced_body import ReducedBody, reduce_body
-from fitting.refinement import BodyFits, RefinementConfig, prepare, solve
-from fitting.solvers import Solution
+from fitting.solving.solvers import Solution
 from pose2d.skeletons import COCO17, SMPL24
 
 
@@ -291,7 +291,7 @@ def main() -> None:
     }
     print(json.dumps({name: summary[name] for name in list(summary)[:7]}, indent=1))
     if options.json:
-        from pose2d.storage import write_json
+        from pose2d.files.storage import write_json
 
         write_json(options.json, summary)
 

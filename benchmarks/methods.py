@@ -21,17 +21,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval3dpw.commands import FitOptions
-from eval3dpw.comparison import INITIAL, METRICS
-from eval3dpw.constants import method_config
-from eval3dpw.fit_command import load_stages
-from eval3dpw.pipeline import Observations, Stages, camera_of_each, initial_fits, observe, read_fittable, refine_track
-from eval3dpw.protocols import JITTER, evaluate_track, find_protocol, pose_truth
-from eval3dpw.sequences import find_sequences
-from fitting.finetune import whiten
+from eval3dpw.commands.run_commands import FitOptions
+from eval3dpw.dataset.sequences import find_sequences
+from eval3dpw.judging.comparison import INITIAL, METRICS
+from eval3dpw.judging.protocols import JITTER, evaluate_track, find_protocol, pose_truth
+from eval3dpw.run.constants import method_config
+from eval3dpw.run.fit import load_stages
+from eval3dpw.run.pipeline import (
+    Observations,
+    Stages,
+    camera_of_each,
+    initial_fits,
+    observe,
+    read_fittable,
+    refine_track,
+)
+from fitting.bodies.reduced_body import reduce_body
+from fitting.methods.network import whiten
+from fitting.methods.parameters import BodyFits, prepare
 from fitting.objective import value
-from fitting.reduced_body import reduce_body
-from fitting.refinement import BodyFits, prepare
 from fitting.weightings import keypoint_weights
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -145,7 +153,7 @@ def main() -> None:
             rows.append(measure(observed, name, weighting, chosen, options.protocol, CLOCKS[options.clock]))
             print(line(rows[-1]), flush=True)
     if options.json:
-        from pose2d.storage import write_json
+        from pose2d.files.storage import write_json
 
         about = {name: str(found) if isinstance(found, Path) else found for name, found in vars(options).items()}
         frames = sum(len(seen.track) for seen in observed)

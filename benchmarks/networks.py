@@ -182,10 +182,10 @@ def measure_detect(name: str, persons: int, batch: int, clock: Callable[[], floa
     import cv2
     from safetensors.torch import save_file
 
-    from pose2d.commands import Detect
+    from pose2d.commands.pose_commands import Detect
+    from pose2d.console.progress import set_quiet
     from pose2d.networks.acceleration import prepare_for_inference
     from pose2d.networks.catalogue import build_network
-    from pose2d.progress import set_quiet
 
     set_quiet(True)
     network = build_network(name)

@@ -25,11 +25,11 @@ from typing import Any
 
 import torch
 
-from eval3dpw.commands import FitOptions
-from eval3dpw.fit_command import load_stages
-from eval3dpw.pipeline import Stages, observe, read_fittable, refine_track
-from eval3dpw.protocols import Protocol, find_protocol
-from eval3dpw.sequences import find_sequences
+from eval3dpw.commands.run_commands import FitOptions
+from eval3dpw.dataset.sequences import find_sequences
+from eval3dpw.judging.protocols import Protocol, find_protocol
+from eval3dpw.run.fit import load_stages
+from eval3dpw.run.pipeline import Stages, observe, read_fittable, refine_track
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 STAGES = ("read", "decode", "detect", "calibrate", "initial", "fit", "write")
@@ -92,7 +92,7 @@ def main() -> None:
         spent = best["stages"][name]
         print(f"{name:10s} {1e3 * spent / best['frames']:8.2f} ms a person {100 * spent / best['seconds']:6.1f} %")
     if options.json:
-        from pose2d.storage import write_json
+        from pose2d.files.storage import write_json
 
         summary = {
             "frames_per_second": rate,

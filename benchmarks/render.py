@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eval3dpw.overlay import MeshRasteriser, ZBufferRasteriser, best_rasteriser, overlay_mesh
-from fitting.body import load_body
-from pose2d.storage import write_json
+from eval3dpw.drawing.overlay import MeshRasteriser, ZBufferRasteriser, best_rasteriser, overlay_mesh
+from fitting.bodies.body import load_body
+from pose2d.files.storage import write_json
 
 WIDTH, HEIGHT = 960, 540
 DISTANCE_M = 3.5  # the body then fills nearly the height of the picture

@@ -27,9 +27,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from eval3dpw.report import write_report  # noqa: E402
-from pose2d.progress import set_quiet  # noqa: E402
-from pose2d.storage import write_json  # noqa: E402
+from eval3dpw.report.run_report import write_report  # noqa: E402
+from pose2d.console.progress import set_quiet  # noqa: E402
+from pose2d.files.storage import write_json  # noqa: E402
 from tests.eval3dpw.small_runs import write_run  # noqa: E402
 from tests.headless_browser import Browser, find_browser  # noqa: E402
 

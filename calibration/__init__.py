@@ -1,5 +1,5 @@
 """Calibrated confidences of 2D keypoints: theory, CCNet, rescoring, and the COCO track that judges them."""
 
-from calibration.coco_eval import Confidence, KeypointEvaluation, evaluate_keypoints
+from calibration.coco.evaluation import Confidence, KeypointEvaluation, evaluate_keypoints
 
 __all__ = ["Confidence", "KeypointEvaluation", "evaluate_keypoints"]

@@ -85,7 +85,7 @@ def translation_from_2d(
 
     u - cx = fx (X + tx) / (Z + tz) becomes linear in t when multiplied by the depth, so the weighted squared error is
     that of the pixels times the depth Z + tz. A caller that knows the depths makes it the pixel error by dividing the
-    weights by depth squared (see `fitting.stages`).
+    weights by depth squared (see `fitting.methods.stages`).
 
     Args:
         points: body-frame keypoints at translation 0, metres.

@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fitting.bodies.reduced_body import ReducedBody
 from fitting.priors import Hinges, hinge_values
-from fitting.reduced_body import ReducedBody
 from fitting.residuals import geman_mcclure, geman_mcclure_slope, projection_jacobian, reprojection
 
 MIN_DEPTH_M = 0.1

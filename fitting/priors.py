@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pose2d.errors import InputError
+from pose2d.files.unpickling import plain, restricted_load
 from pose2d.skeletons import SMPL24
-from pose2d.unpickling import plain, restricted_load
 
 JOINT_STD_RAD = {
     **dict.fromkeys(("spine1", "spine2", "spine3"), 0.08),

@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import nn
 
+from pose2d.console.progress import meter
 from pose2d.crops import apply_affine, box_to_crop, crop_scale, invert_affine, warp_crop
 from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
 from pose2d.networks.base import InputSpec, NetworkOutput, PoseNetwork, predict
 from pose2d.poses import Poses2D
-from pose2d.progress import meter
 from pose2d.skeletons import Skeleton
 
 ImageSource = Path | UInt8[np.ndarray, "h w 3"]

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from pose2d.errors import InputError
+from pose2d.files.storage import read_npz, write_npz
 from pose2d.skeletons import SKELETONS, Skeleton
-from pose2d.storage import read_npz, write_npz
 
 
 @dataclass(frozen=True)

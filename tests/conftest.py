@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose2d.progress import set_quiet
+from pose2d.console.progress import set_quiet
 
 GOLDEN = Path(__file__).parent / "golden"
 

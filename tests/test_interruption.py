@@ -73,8 +73,8 @@ HELD_UP = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from pose2d.interruption import watch
-from pose2d.storage import atomic_path
+from pose2d.console.interruption import watch
+from pose2d.files.storage import atomic_path
 watch(lambda: "ended", 0.3)
 with atomic_path({file!r}) as partial:
     partial.write_text("half")
@@ -150,7 +150,7 @@ def test_fit(tmp_path):
     root, out = small_dataset(tmp_path / "root"), tmp_path / "out"
     words = ["fit", "--root", root, "--out", out, "--weighting", "raw", "--workers", 1]
     assert_ended_well(
-        *interrupt_in("eval3dpw.units:refine_track", words, tmp_path), "kept", "run the same command again"
+        *interrupt_in("eval3dpw.run.sequence_job:refine_track", words, tmp_path), "kept", "run the same command again"
     )
     assert not (out / "summary.json").exists()
 
@@ -161,7 +161,7 @@ def test_report_leaves_the_old_page(tmp_path):
     run = write_run(root, tmp_path / "run", sorted((root / "sequenceFiles" / "test").iterdir()))
     (run / "report.html").write_text("the old page")
     words = ["report", "--run-dir", run]
-    assert_ended_well(*interrupt_in("eval3dpw.report:draw_frame", words, tmp_path), "nothing was written")
+    assert_ended_well(*interrupt_in("eval3dpw.report.run_report:draw_frame", words, tmp_path), "nothing was written")
     assert (run / "report.html").read_text() == "the old page"
 
 
@@ -170,11 +170,11 @@ def test_training_and_calibration(tmp_path):
     for split in ("train", "calibration", "validation"):
         write_stick_figures(tmp_path / "coco", split, 24)
     words = ["train-pose", "--data", tmp_path / "coco", "--out", tmp_path / "out", "--minutes", 2]
-    location = "pose2d.training_run:TrainingRun.descend"
+    location = "pose2d.training.run:TrainingRun.descend"
     assert_ended_well(*interrupt_in(location, words, tmp_path), "--resume")
     words = ["calibrate", "--data", tmp_path / "coco", "--out", tmp_path / "ccnet.safetensors"]
     words += ["--cache", tmp_path / "cache"]
-    location = "calibration.branch_training:_fit"
+    location = "calibration.ccnet.training:_fit"
     assert_ended_well(*interrupt_in(location, words, tmp_path), "features that were computed are kept")
     assert not (tmp_path / "ccnet.safetensors").exists() and any((tmp_path / "cache").rglob("cache.json"))
 

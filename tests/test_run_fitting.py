@@ -9,7 +9,7 @@ import pytest
 import tyro
 
 import run_fitting
-from pose2d import progress
+from pose2d.console import progress
 
 ROOT = Path(run_fitting.__file__).parent
 
@@ -52,7 +52,9 @@ def test_help_names_every_subcommand_on_one_screen(capsys):
 def test_quiet_stands_anywhere(words, monkeypatch):
     progress.set_quiet(False)
     seen = []
-    monkeypatch.setattr("pose2d.commands.Networks.run", lambda self: seen.append((progress.is_quiet(), self.names)))
+    monkeypatch.setattr(
+        "pose2d.commands.pose_commands.Networks.run", lambda self: seen.append((progress.is_quiet(), self.names))
+    )
     assert run_fitting.main(words) == 0
     assert seen[0][0] is True and "--quiet" not in seen[0][1]
     assert run_fitting.main(["networks"]) == 0
@@ -122,7 +124,7 @@ def test_a_full_disk_is_one_sentence(monkeypatch, capsys, tmp_path):
     def full(self):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x.npz"))
 
-    monkeypatch.setattr("fitting.commands.ConvertBody.run", full)
+    monkeypatch.setattr("fitting.commands.convert.ConvertBody.run", full)
     assert run_fitting.main(["convert-body", "a.pkl", "SMPL_MALE.npz"]) == 2
     assert "No space left on device" in capsys.readouterr().err
 
@@ -131,6 +133,6 @@ def test_interrupt_says_how_to_go_on(monkeypatch, capsys):
     def interrupt(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fitting.commands.ConvertBody.run", interrupt)
+    monkeypatch.setattr("fitting.commands.convert.ConvertBody.run", interrupt)
     assert run_fitting.main(["convert-body", "a.pkl", "SMPL_MALE.npz"]) == 130
     assert "run the same command again" in capsys.readouterr().err

@@ -28,8 +28,8 @@ from openbody_fitting import (
 )
 from openbody_source import AnnyBody, joint_of_bone, sample_phenotypes
 
+from pose2d.files.storage import atomic_path, write_npz
 from pose2d.skeletons import SMPL24, SMPL_PARENTS
-from pose2d.storage import atomic_path, write_npz
 
 GENDERS = {"neutral": None, "male": 0.0, "female": 1.0}
 """anny's gender coordinate; None draws both."""

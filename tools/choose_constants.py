@@ -17,17 +17,17 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from eval3dpw.commands import FitOptions
-from eval3dpw.comparison import INITIAL, RAW
-from eval3dpw.fit_command import load_stages
-from eval3dpw.pipeline import Observations, Stages, initial_fits, observe, read_fittable, refine_track
-from eval3dpw.protocols import Protocol, find_protocol
-from eval3dpw.runs import track_errors
-from eval3dpw.sequences import find_sequences
-from fitting.methods import MethodConfig
-from fitting.refinement import RefinementConfig
+from eval3dpw.commands.run_commands import FitOptions
+from eval3dpw.dataset.sequences import find_sequences
+from eval3dpw.judging.comparison import INITIAL, RAW
+from eval3dpw.judging.protocols import Protocol, find_protocol
+from eval3dpw.results.run_folder import track_errors
+from eval3dpw.run.fit import load_stages
+from eval3dpw.run.pipeline import Observations, Stages, initial_fits, observe, read_fittable, refine_track
+from fitting.methods.catalogue import MethodConfig
+from fitting.methods.parameters import RefinementConfig
 from pose2d.errors import InputError
-from pose2d.storage import write_json
+from pose2d.files.storage import write_json
 
 GRID: dict[str, tuple[Any, ...]] = {
     "prior_strength": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),

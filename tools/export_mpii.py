@@ -24,12 +24,12 @@ import torch
 import tyro
 from scipy.io import savemat
 
-from fitting.body import Body, Gender, load_body
+from fitting.bodies.body import Body, Gender, load_body
 from pose2d.datasets.coco import KeypointDataset, read_coco
 from pose2d.datasets.mpii import CENTER_SHIFT_PX, SCALE_PX
 from pose2d.errors import InputError
+from pose2d.files.storage import atomic_path, read_json, require_file, write_json
 from pose2d.skeletons import COCO17, MPII16, SMPL24, remap
-from pose2d.storage import atomic_path, read_json, require_file, write_json
 
 _NEIGHBOURS = {
     "pelvis": ("left_hip", "right_hip"),

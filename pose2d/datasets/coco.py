@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 
 from pose2d.crops import clip_boxes
 from pose2d.errors import InputError
+from pose2d.files.storage import read_json, require_directory
 from pose2d.skeletons import COCO17, Skeleton
-from pose2d.storage import read_json, require_directory
 
 _IMAGE_FOLDERS = ("images/{split}", "{split}")
 

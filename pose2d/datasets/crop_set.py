@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from pose2d.console.progress import say, track
 from pose2d.crops import BOX_PADDING, apply_affine, box_to_crop, warp_crop
 from pose2d.datasets.coco import KeypointDataset
 from pose2d.errors import InputError
-from pose2d.progress import say, track
-from pose2d.storage import atomic_path, sha256, write_json
+from pose2d.files.storage import atomic_path, sha256, write_json
 
 MARGIN = 1.25
 """How much more of the image than the network's own crop is kept on each axis, for shifts, rotations and zooms."""

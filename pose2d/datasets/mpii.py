@@ -7,8 +7,8 @@ import numpy as np
 
 from pose2d.datasets.coco import KeypointDataset
 from pose2d.errors import InputError
+from pose2d.files.storage import read_json, require_directory
 from pose2d.skeletons import MPII16
-from pose2d.storage import read_json, require_directory
 
 SCALE_PX = 200.0
 """MPII's scale is the person's height over 200 px."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pose2d.datasets.coco import KeypointDataset, read_coco
 from pose2d.errors import InputError
+from pose2d.files.storage import require_directory
 from pose2d.skeletons import WHOLEBODY133, WHOLEBODY_FIELDS
-from pose2d.storage import require_directory
 
 
 def read_wholebody(root: str | Path, split: str) -> KeypointDataset:

@@ -60,10 +60,10 @@ def random_networks(tmp_path_factory) -> dict[str, Path]:
     import torch
     from safetensors.torch import save_file
 
-    from calibration.ccnet import BranchSpec, CCNet
-    from calibration.ccnet_files import save_ccnet
-    from calibration.features import hash_network
-    from fitting.regressor import Regressor, RegressorConfig, save_regressor
+    from calibration.ccnet.features import hash_network
+    from calibration.ccnet.files import save_ccnet
+    from calibration.ccnet.model import BranchSpec, CCNet
+    from fitting.regressor.model import Regressor, RegressorConfig, save_regressor
     from pose2d.networks.catalogue import build_network
 
     torch.manual_seed(0)

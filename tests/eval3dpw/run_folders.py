@@ -11,11 +11,11 @@ NOT_COMPARED = ("timings.json", ".lock")
 SMALL_CHUNKS = """
 import os
 import sys
-import eval3dpw.fit_command
-import eval3dpw.units
+import eval3dpw.run.fit
+import eval3dpw.run.sequence_job
 import run_fitting
 
-eval3dpw.units.CHUNK_FRAMES = 4  # worker processes run this line too
+eval3dpw.run.sequence_job.CHUNK_FRAMES = 4  # worker processes run this line too
 
 def run(folder, log, words):
     os.chdir(folder)

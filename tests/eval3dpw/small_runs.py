@@ -9,17 +9,17 @@ import numpy as np
 import roma
 import torch
 
-from eval3dpw.comparison import Comparison
-from eval3dpw.fit_files import TrackFits
-from eval3dpw.ground_truth import camera_truth
-from eval3dpw.protocols import find_protocol
-from eval3dpw.report_errors import ERRORS_FOLDER
-from eval3dpw.runs import RunLog, frame_table, track_errors, write_summary
-from eval3dpw.sequences import Track, read_sequence
-from fitting.body import load_body
-from fitting.refinement import BodyFits
+from eval3dpw.dataset.ground_truth import camera_truth
+from eval3dpw.dataset.sequences import Track, read_sequence
+from eval3dpw.judging.comparison import Comparison
+from eval3dpw.judging.protocols import find_protocol
+from eval3dpw.results.fits import TrackFits
+from eval3dpw.results.frame_errors import ERRORS_FOLDER
+from eval3dpw.results.run_folder import RunLog, frame_table, track_errors, write_summary
+from fitting.bodies.body import load_body
+from fitting.methods.parameters import BodyFits
+from pose2d.files.storage import write_npz
 from pose2d.skeletons import COCO17
-from pose2d.storage import write_npz
 
 ROWS = {"init": 0.3, "raw": 0.2, "ccnet": 0.1}
 """Standard deviation of the error in the joints' rotations, radians."""

@@ -10,9 +10,9 @@ import pytest
 import roma
 import torch
 
-from fitting.body import Body, load_body
-from fitting.reduced_body import ReducedBody, reduce_body
-from fitting.refinement import BodyFits
+from fitting.bodies.body import Body, load_body
+from fitting.bodies.reduced_body import ReducedBody, reduce_body
+from fitting.methods.parameters import BodyFits
 from pose2d.skeletons import COCO17
 
 

@@ -10,14 +10,13 @@ import pytest
 import roma
 import torch
 
+from fitting.bodies.reduced_body import ReducedBody, reduce_body
+from fitting.methods.parameters import RefinementConfig, prepare
 from fitting.objective import Problem, exp_and_jacobian, keypoints, linearise, unpack, value
 from fitting.priors import hinge_values, hinges
-from fitting.reduced_body import ReducedBody, reduce_body
-from fitting.refinement import RefinementConfig, prepare
-from fitting.solvers import dual_step, primal_step
+from fitting.solving.solvers import dual_step, primal_step
 from pose2d.skeletons import COCO17
-
-from .conftest import Persons, make_persons
+from tests.fitting.conftest import Persons, make_persons
 
 
 def problem_of(reduced: ReducedBody, persons: Persons, config: RefinementConfig, seed: int = 0) -> Problem:

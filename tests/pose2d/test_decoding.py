@@ -27,7 +27,7 @@ from pose2d.decoding import (
 from pose2d.errors import InputError
 from pose2d.networks.base import flip_permutation
 from pose2d.skeletons import COCO17
-from tests.pose2d.filled_states import boxes, heatmaps
+from tests.pose2d.networks.filled_states import boxes, heatmaps
 
 SIZE = (192, 256)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from fitting.body import OPEN_BODY_DIR
+from fitting.bodies.body import OPEN_BODY_DIR
 from pose2d.skeletons import H36M17, SMPL24
 
 TOOLS = Path(__file__).parents[2] / "tools"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from eval3dpw.openworld.crop_files import CropConfig, write_crop_split
+from eval3dpw.openworld.world.crop_files import CropConfig, write_crop_split
 from pose2d.datasets.coco import read_coco
 from pose2d.datasets.mpii import read_mpii
 from pose2d.errors import InputError

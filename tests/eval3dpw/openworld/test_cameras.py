@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from eval3dpw.openworld.cameras import (
+from eval3dpw.openworld.places.cameras import (
     focal_of_field,
     handheld_track,
     intrinsics_of,

@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from eval3dpw.openworld.activities import ACTIVITIES
-from eval3dpw.openworld.motion import mirror_pose, sample_motion, sample_pose
-from eval3dpw.openworld.posture import (
+from eval3dpw.openworld.people.activities import ACTIVITIES
+from eval3dpw.openworld.people.motion import mirror_pose, sample_motion, sample_pose
+from eval3dpw.openworld.people.posture import (
     LIMITS,
     REST_JOINTS_MM,
     angles_to_pose,
@@ -16,7 +16,7 @@ from eval3dpw.openworld.posture import (
     mirror_angles,
     support_points,
 )
-from fitting.body import load_body
+from fitting.bodies.body import load_body
 from pose2d.errors import InputError
 from pose2d.skeletons import SMPL24
 

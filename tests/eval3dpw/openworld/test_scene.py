@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from eval3dpw.openworld import surroundings_solids as kinds
-from eval3dpw.openworld.appearance import Appearance, sample_appearance
-from eval3dpw.openworld.appearance_painting import _colour
-from eval3dpw.openworld.scene import Degradation, Person, degrade, full_mask_area, render_scene, visible_keypoints
-from eval3dpw.openworld.surroundings import Surroundings, sample_prop
-from eval3dpw.openworld.surroundings_solids import Solid
-from fitting.body import load_body
+from eval3dpw.openworld.people.appearance import Appearance, sample_appearance
+from eval3dpw.openworld.people.appearance_painting import _colour
+from eval3dpw.openworld.places import solids as kinds
+from eval3dpw.openworld.places.scene import (
+    Degradation,
+    Person,
+    degrade,
+    full_mask_area,
+    render_scene,
+    visible_keypoints,
+)
+from eval3dpw.openworld.places.solids import Solid
+from eval3dpw.openworld.places.surroundings import Surroundings, sample_prop
+from fitting.bodies.body import load_body
 
 SIZE_HW = (128, 96)
 INTRINSICS = np.array([[190.0, 0.0, 47.5], [0.0, 190.0, 63.5], [0.0, 0.0, 1.0]])

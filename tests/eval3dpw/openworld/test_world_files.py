@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from eval3dpw.openworld import world
-from eval3dpw.openworld.crop_files import CropConfig, LabelRules, keypoint_flags, make_crop
-from eval3dpw.openworld.world import WORLD_SIZES, MakeWorldConfig, WorldCounts, make_world
+from eval3dpw.openworld.world import make as world
+from eval3dpw.openworld.world.crop_files import CropConfig, LabelRules, keypoint_flags, make_crop
+from eval3dpw.openworld.world.make import WORLD_SIZES, MakeWorldConfig, WorldCounts, make_world
 from pose2d.errors import InputError
 
 COUNTS = WorldCounts(test_sequences=2, frames=3, test_crops=5)
@@ -154,7 +154,7 @@ def test_smpl_parameters_put_the_body_where_the_keypoints_are(tiny_world: Path) 
     import smplx
     import torch
 
-    from fitting.body import OPEN_BODY_DIR
+    from fitting.bodies.body import OPEN_BODY_DIR
 
     annotations = tiny_world / "coco" / "annotations"
     parameters = json.loads((annotations / "person_smpl_test.json").read_text())

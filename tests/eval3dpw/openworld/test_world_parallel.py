@@ -9,8 +9,8 @@ import os
 
 import pytest
 
-from eval3dpw.openworld.world_parallel import parallel_map
 from pose2d.errors import InputError
+from pose2d.parallel import parallel_map
 
 
 def test_results_come_in_order_whatever_the_number_of_workers() -> None:

@@ -5,13 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval3dpw.openworld.cameras import look_at, project, transform
-from eval3dpw.openworld.crop_scenes import CropStatistics, sample_heading, sample_scene
-from eval3dpw.openworld.motion import sample_pose
-from eval3dpw.openworld.sequence_scenes import SequenceStatistics, sample_sequence
-from eval3dpw.openworld.surroundings import Surroundings
-from eval3dpw.openworld.surroundings_solids import BOX, WALL, Solid
-from eval3dpw.openworld.world_people import (
+from eval3dpw.openworld.people.motion import sample_pose
+from eval3dpw.openworld.people.people import (
     camera_frame_smpl,
     heading_of,
     posed_people,
@@ -19,7 +14,12 @@ from eval3dpw.openworld.world_people import (
     standing_person,
     turned,
 )
-from eval3dpw.openworld.world_pictures import with_clear_view
+from eval3dpw.openworld.places.cameras import look_at, project, transform
+from eval3dpw.openworld.places.crop_scenes import CropStatistics, sample_heading, sample_scene
+from eval3dpw.openworld.places.sequence_scenes import SequenceStatistics, sample_sequence
+from eval3dpw.openworld.places.solids import BOX, WALL, Solid
+from eval3dpw.openworld.places.surroundings import Surroundings
+from eval3dpw.openworld.world.pictures import with_clear_view
 
 
 def test_a_standing_person_is_on_the_ground_and_faces_the_heading() -> None:

@@ -1,0 +1,232 @@
+"""The four forms of CCNet's branch, what they read, and features read at the keypoints.
+
+Each form has two parts: `condense` keeps of a batch what the trained layers read, which is small and the same in every
+epoch; `forward` turns that into numbers a keypoint: a confidence's logit, a visibility's logit, three for losses that
+learn a variance or evidence, and a presence's logit where the branch has one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from calibration.ccnet.features import PEAK_STATISTICS
+
+Head = Literal["linear", "conv", "local", "scores"]
+HEADS: tuple[Head, ...] = ("linear", "conv", "local", "scores")
+EXTRA = 3
+"""Outputs of a keypoint beside confidence, visibility and presence."""
+_CONTEXT_CELLS = 5
+
+
+@dataclass(frozen=True)
+class BranchInputs:
+    """What a branch may read of a batch; all from the frozen network's output and the box.
+
+    Attributes:
+        feature: penultimate feature, a map or a vector.
+        raw_score: of each keypoint.
+        xy_fraction: keypoints as fractions of the crop.
+        statistics: of each heatmap's peak (`calibration.ccnet.features.peak_statistics`).
+        box: logarithms of the box's width and height in image pixels.
+    """
+
+    feature: Float[Tensor, "b c h w"] | Float[Tensor, "b c"]
+    raw_score: Float[Tensor, "b k"]
+    xy_fraction: Float[Tensor, "b k 2"]
+    statistics: Float[Tensor, "b k s"]
+    box: Float[Tensor, "b 2"]
+
+    def __len__(self) -> int:
+        return len(self.raw_score)
+
+
+class Standard(nn.Module):
+    """Subtracts a mean and divides by a spread that it took from its first input after being armed."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+        self.armed = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.armed:
+            flat = x.flatten(0, -2)
+            self.mean.copy_(flat.mean(dim=0))
+            self.std.copy_(flat.std(dim=0, correction=0).clamp_min(1e-3))
+            self.armed = False
+        return ((x - self.mean) / self.std).clamp(-6.0, 6.0)
+
+
+def _pooled(feature: Tensor) -> Tensor:
+    return feature.mean(dim=(2, 3)) if feature.ndim == 4 else feature
+
+
+class _Linear(nn.Module):
+    """Global average pooling, one linear layer (the paper's supplement, B)."""
+
+    def __init__(self, channels: int, feature_is_map: bool, keypoints: int, outputs: int) -> None:
+        super().__init__()
+        self.standard = Standard(channels)
+        self.linear = nn.Linear(channels, outputs * keypoints)
+        nn.init.normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+        self._keypoints, self._outputs = keypoints, outputs
+
+    def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
+        return (_pooled(inputs.feature),)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.linear(self.standard(pooled)).unflatten(1, (self._keypoints, self._outputs))
+
+
+class _Convolutional(nn.Module):
+    """Average pooling, 1x1 to 16 and 64 channels, two 3x3 of 64, global average pooling, one linear layer.
+
+    0.077 to 0.081 M parameters for the published features of 32 to 256 channels. Of a vector it makes a 1x1 map.
+    """
+
+    def __init__(self, channels: int, feature_is_map: bool, keypoints: int, outputs: int) -> None:
+        super().__init__()
+        self.standard = Standard(channels)
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 16, 1),
+            nn.ReLU(),
+            nn.Conv2d(16, 64, 1),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.ReLU(),
+        )
+        self.linear = nn.Linear(64, outputs * keypoints)
+        self._keypoints, self._outputs = keypoints, outputs
+
+    def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
+        feature = inputs.feature if inputs.feature.ndim == 4 else inputs.feature[..., None, None]
+        return (functional.avg_pool2d(feature, 2) if min(feature.shape[2:]) > 1 else feature,)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        feature = self.standard(feature.float().movedim(1, -1)).movedim(-1, 1)
+        return self.linear(self.layers(feature).mean(dim=(2, 3))).unflatten(1, (self._keypoints, self._outputs))
+
+
+class _Scores(nn.Module):
+    """The control: a perceptron on the raw scores."""
+
+    def __init__(self, channels: int, feature_is_map: bool, keypoints: int, outputs: int) -> None:
+        super().__init__()
+        self.standard = Standard(keypoints)
+        self.layers = nn.Sequential(
+            nn.Linear(keypoints, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, outputs * keypoints)
+        )
+        self._keypoints, self._outputs = keypoints, outputs
+
+    def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
+        return (inputs.raw_score,)
+
+    def forward(self, raw_score: Tensor) -> Tensor:
+        return self.layers(self.standard(raw_score)).unflatten(1, (self._keypoints, self._outputs))
+
+
+class _Local(nn.Module):
+    """Features at each keypoint, its peak, its place and the box's size; one code for the whole person beside."""
+
+    local_channels = 8
+    code = 16
+    hidden = 32
+    dropout = 0.4
+
+    def __init__(self, channels: int, feature_is_map: bool, keypoints: int, outputs: int) -> None:
+        super().__init__()
+        own = 1 + PEAK_STATISTICS + 2 + 1
+        # So that three members stay at 0.08 M parameters, wide features get one number a keypoint, and those of
+        # regression networks (2048 channels and more, where nothing is local) a narrow code alone.
+        local_channels = self.local_channels if channels <= 64 else 1
+        hidden = self.hidden if channels <= 512 else max(16384 // channels, 4)
+        self._is_map = feature_is_map and channels <= 512
+        whole = channels + keypoints * (1 + PEAK_STATISTICS + 2) + 2
+        self.whole_standard = Standard(whole)
+        self.own_standard = Standard(own)
+        self.whole = nn.Sequential(
+            nn.Linear(whole, hidden),
+            nn.GELU(),
+            nn.Dropout(self.dropout),
+            nn.Linear(hidden, self.code),
+            nn.GELU(),
+        )
+        self.names = nn.Parameter(0.1 * torch.randn(keypoints, 8))
+        width = own + self.code + 8
+        if self._is_map:
+            self.local_standard = Standard(2 * channels)
+            self.local = nn.Parameter(torch.randn(keypoints, 2 * channels, local_channels) / (2 * channels) ** 0.5)
+            width += local_channels
+        self.head = nn.Sequential(
+            nn.Linear(width, self.hidden), nn.GELU(), nn.Dropout(self.dropout), nn.Linear(self.hidden, outputs)
+        )
+        self.bias = nn.Parameter(torch.zeros(keypoints, outputs))
+
+    def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
+        score, xy, peak = inputs.raw_score[..., None], inputs.xy_fraction, inputs.statistics
+        person = torch.cat([_pooled(inputs.feature), score.flatten(1), peak.flatten(1), xy.flatten(1), inputs.box], 1)
+        border = torch.minimum(xy, 1.0 - xy).amin(dim=-1, keepdim=True)
+        own = torch.cat([score, peak, xy, border], dim=-1)
+        return (person, own, features_at(inputs.feature, xy)) if self._is_map else (person, own)
+
+    def forward(self, person: Tensor, own: Tensor, local: Tensor | None = None) -> Tensor:
+        code = self.whole(self.whole_standard(person))
+        parts = [
+            self.own_standard(own),
+            code[:, None].expand(-1, own.shape[1], -1),
+            self.names.expand(len(own), -1, -1),
+        ]
+        if local is not None:
+            local = self.local_standard(local)
+            parts.append(functional.gelu(torch.einsum("bkc,kcd->bkd", local, self.local)))
+        return self.head(torch.cat(parts, dim=-1)) + self.bias
+
+
+BRANCHES: dict[str, type[nn.Module]] = {
+    "linear": _Linear,
+    "conv": _Convolutional,
+    "local": _Local,
+    "scores": _Scores,
+}
+
+
+def features_at(feature: Float[Tensor, "b c h w"], xy_fraction: Float[Tensor, "b k 2"]) -> Float[Tensor, "b k c2"]:
+    """Features at each keypoint, bilinear: those of the map and those of its 5 x 5 means (cells beyond it left out).
+
+    Both are weighted sums of the cells near the keypoint, so these alone are read: the map itself is neither copied nor
+    averaged, in whatever order it lies in memory.
+    """
+    columns, across = _axis_weights(xy_fraction[..., 0], feature.shape[3])
+    rows, down = _axis_weights(xy_fraction[..., 1], feature.shape[2])
+    person = torch.arange(len(feature), device=feature.device)[:, None, None, None]
+    near = feature.movedim(1, -1)[person, rows[..., :, None], columns[..., None, :]]
+    weight = down[..., :, None] * across[..., None, :]
+    return torch.matmul(weight.flatten(3), near.flatten(2, 3)).flatten(2)
+
+
+def _axis_weights(fraction: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """The cells (b, k, n) near keypoints on one axis; weights (b, k, 2, n) of interpolation and of windowed means."""
+    at = (fraction * (cells - 1)).clamp(0, cells - 1)[..., None]
+    reach = _CONTEXT_CELLS // 2
+    count = min(2 * reach + 2, cells)
+    first = (at.floor().long() - reach).clamp(0, cells - count)
+    near = first + torch.arange(count, device=fraction.device)
+    point = (1.0 - (at - near).abs()).clamp_min(0.0)
+    distance = (near[..., :, None] - near[..., None, :]).abs()
+    # A mean's weight is one over the number of cells of its window that lie on the map.
+    size = (near + reach).clamp_max(cells - 1) - (near - reach).clamp_min(0) + 1
+    window = (distance <= reach) * (point / size)[..., :, None]
+    return near, torch.stack([point, window.sum(dim=-2)], dim=2)

@@ -1,0 +1,191 @@
+"""Confidences of the same keypoints side by side: how they rank (AP) and how well they tell accuracy.
+
+Every method speaks of one prediction a person at its annotated box, so the poses, and with them AR, are the same for
+all; what differs is AP. Its differences have paired bootstrap intervals over images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from calibration.ccnet.features import CachedFeatures
+from calibration.coco.bootstrap import Interval, bootstrap_average_precision, interval, resample_images
+from calibration.coco.evaluation import Confidence
+from calibration.coco.files import KeypointDetections, KeypointTruth
+from calibration.coco.matching import KeypointMatches, match, rank, stats_of
+from calibration.coco.metrics import Calibration, calibration_of
+from calibration.theory import falloff_px
+
+
+@dataclass(frozen=True)
+class ComparedConfidence:
+    """One method's figures.
+
+    Attributes:
+        name: of the method.
+        ap, ar: in [0, 1]; AR does not depend on the confidence.
+        ap_interval: 95 %, over images.
+        gains: AP less that of other methods, with paired intervals, by the other's name.
+        keypoint, instance: how well confidences tell OKS; None for a method without keypoint confidences.
+        visibility_auc: area under the ROC curve of predicted visibility against the label; NaN where there is none.
+    """
+
+    name: str
+    ap: float
+    ar: float
+    ap_interval: Interval
+    gains: Mapping[str, tuple[float, Interval]]
+    keypoint: Calibration | None
+    instance: Calibration
+    visibility_auc: float
+
+
+def truth_of(cache: CachedFeatures) -> KeypointTruth:
+    """The cached persons as the evaluation's truth, one row each."""
+    dataset = cache.dataset
+    image_ids, image = np.unique(dataset.image_ids, return_inverse=True)
+    return KeypointTruth(
+        name=str(dataset.annotation_file),
+        skeleton=dataset.skeleton,
+        image_ids=image_ids,
+        ids=dataset.annotation_ids,
+        image=image,
+        xy_px=dataset.xy_px,
+        visibility=dataset.visible.astype(float),
+        boxes_xywh=dataset.boxes_xywh,
+        area=dataset.areas,
+        crowd=np.zeros(len(dataset), dtype=bool),
+        ignored=np.zeros(len(dataset), dtype=bool),
+        category_id=1,
+    )
+
+
+def detections_of(cache: CachedFeatures, truth: KeypointTruth) -> KeypointDetections:
+    """The cached predictions as the evaluation's detections, in the same rows."""
+    low, high = cache.poses.xy_px.min(axis=1), cache.poses.xy_px.max(axis=1)
+    boxes = cache.poses.boxes_xywh
+    return KeypointDetections(
+        name="predictions",
+        image=truth.image,
+        xy_px=cache.poses.xy_px,
+        raw_score=cache.poses.raw_score,
+        score=cache.poses.raw_score.mean(axis=1),
+        area=(high - low).prod(axis=1),
+        centres=boxes[:, :2] + boxes[:, 2:] / 2,
+        part_scores={},
+        entries=np.arange(len(cache)),
+    )
+
+
+def compare_confidences(
+    cache: CachedFeatures,
+    confidences: Mapping[str, Confidence],
+    references: Sequence[str] = ("raw",),
+    visibilities: Mapping[str, Float[np.ndarray, "n k"]] | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> list[ComparedConfidence]:
+    """Judge every confidence on the cached persons.
+
+    Args:
+        cache: persons with truth.
+        confidences: by name.
+        references: names that every method's AP is compared with.
+        visibilities: predicted visibilities by name, where a method has them.
+        replicates: bootstrap resamples of the images; 0 for none.
+        seed: of the resamples.
+    """
+    truth = truth_of(cache)
+    matches: KeypointMatches = match(truth, detections_of(cache, truth))
+    counts = resample_images(len(truth.image_ids), replicates, seed)
+    ranked = {name: rank(matches, confidence.instance) for name, confidence in confidences.items()}
+    stats = {name: stats_of(one) for name, one in ranked.items()}
+    samples = {name: bootstrap_average_precision(one, counts).mean(axis=1) for name, one in ranked.items()}
+    labelled, keypoint_oks, instance_oks = cache.labelled, cache.keypoint_oks(), cache.instance_oks()
+    error = _normalised_error(cache)
+    rows = []
+    for name, confidence in confidences.items():
+        keypoint = None
+        if confidence.keypoint is not None:
+            keypoint = calibration_of(confidence.keypoint[labelled], keypoint_oks[labelled], error[labelled])
+        mean_error = (error * labelled).sum(axis=1) / np.maximum(labelled.sum(axis=1), 1)
+        visibility = (visibilities or {}).get(name)
+        rows.append(
+            ComparedConfidence(
+                name,
+                stats[name].AP,
+                stats[name].AR,
+                interval(samples[name]),
+                {
+                    other: (stats[name].AP - stats[other].AP, interval(samples[name] - samples[other]))
+                    for other in references
+                    if other != name and other in stats
+                },
+                keypoint,
+                calibration_of(confidence.instance, instance_oks, mean_error),
+                float("nan") if visibility is None else roc_auc(visibility, labelled),
+            )
+        )
+    return rows
+
+
+def roc_auc(score: Float[np.ndarray, "n k"], label: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that a labelled keypoint scores above an unlabelled."""
+    from scipy.stats import rankdata
+
+    flat, positive = np.asarray(score).ravel(), np.asarray(label).ravel().astype(bool)
+    count = int(positive.sum())
+    if count in (0, len(flat)):
+        return float("nan")
+    ranks = rankdata(flat)
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(flat) - count)))
+
+
+def _normalised_error(cache: CachedFeatures) -> np.ndarray:
+    distance = np.linalg.norm(cache.poses.xy_px - cache.dataset.xy_px, axis=-1)
+    return distance / falloff_px(np.maximum(cache.dataset.areas, 1.0)[:, None], cache.dataset.skeleton.sigmas)
+
+
+def comparison_lines(rows: Sequence[ComparedConfidence], references: Sequence[str], title: str) -> list[str]:
+    """The table as plain text."""
+    head = f"{'confidence':24s} {'AP':>5s} {'interval':>14s}"
+    for name in references:
+        head += f" {'AP - ' + name:>22s}"
+    head += f" {'kp r':>6s} {'inst r':>6s} {'ECE':>6s} {'AUSE':>6s} {'iECE':>6s} {'iAUSE':>6s} {'AUC':>5s}"
+    lines = [title, head]
+    for row in rows:
+        line = f"{row.name:24s} {100 * row.ap:5.1f} {_span(row.ap_interval):>14s}"
+        for name in references:
+            if name in row.gains:
+                gain, span = row.gains[name]
+                line += f" {f'{100 * gain:+.2f} ' + _span(span, '+.2f'):>22s}"
+            else:
+                line += f" {'':>22s}"
+        key = row.keypoint
+        line += f" {_number(key.pearson if key else None)} {_number(row.instance.pearson)}"
+        line += f" {_number(key.ece if key else None)} {_number(key.ause if key else None)}"
+        line += f" {_number(row.instance.ece)} {_number(row.instance.ause)} {_number(row.visibility_auc, 5)}"
+        lines.append(line)
+    lines.append(f"AR {100 * rows[0].ar:.1f} for all. Gains in points, with paired 95 % intervals over images.")
+    return lines
+
+
+def _number(value: float | None, width: int = 6) -> str:
+    return f"{'–' if value is None or np.isnan(value) else f'{value:.3f}':>{width}s}"
+
+
+def _span(span: Interval, form: str = ".1f") -> str:
+    return f"[{100 * span.low:{form}}, {100 * span.high:{form}}]"
+
+
+def write_lines(path: str | Path, lines: Sequence[str]) -> None:
+    """Write a table, whole or not at all."""
+    from pose2d.files.storage import atomic_path
+
+    with atomic_path(path) as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,311 @@
+"""What the subcommands `fit`, `compare` and `evaluate` do."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from eval3dpw.commands.run_commands import Evaluate, FitOptions
+from eval3dpw.dataset.sequences import find_sequences
+from eval3dpw.judging.comparison import RAW, Comparison
+from eval3dpw.judging.protocols import Protocol, find_protocol
+from eval3dpw.report.run_report import write_report
+from eval3dpw.report.table import print_summary, report_console
+from eval3dpw.results.fits import FITS_FOLDER, GivenPredictions, fitted_weightings
+from eval3dpw.results.manifest import (
+    PARTS_FOLDER,
+    TIMINGS_FILE,
+    UnitRecord,
+    begin,
+    discard_partials,
+    refuse_inputs_among_results,
+    sole_writer,
+)
+from eval3dpw.results.run_folder import (
+    SUMMARY_FILE,
+    RunLog,
+    evaluate_files,
+    write_summary,
+    writing_to,
+)
+from eval3dpw.run.constants import method_config, used_constants
+from eval3dpw.run.engines import Done, InProcess, Processes
+from eval3dpw.run.pipeline import Stages
+from eval3dpw.run.provenance import code_hash, configuration, input_hashes, versions
+from eval3dpw.run.sequence_job import FitUnit, Outcome
+from eval3dpw.run.stage_networks import load_2d_stage
+from fitting.bodies.body import REGRESSOR_FILE, load_body
+from fitting.regressor.model import PACKAGED_REGRESSOR, load_regressor
+from pose2d.console.progress import meter, say
+from pose2d.errors import InputError
+from pose2d.files.storage import write_json
+from pose2d.parallel import usable_cores
+
+_OF_THE_MACHINE = ("fresh", "engine", "workers", "address")
+"""Options that say how a run is done and not what comes out."""
+_PATHS = ("root", "out", "body_dir", "regressor", "initial", "checkpoint", "ccnet")
+_BY_CONTENT = (*_PATHS, "sequences", "constants", "report")
+"""Options that the manifest tells otherwise: files by their hashes, sequences by name, constants resolved."""
+
+
+def run_fits(options: FitOptions, weightings: Sequence[str]) -> dict[str, Any]:
+    """Fit and compare, print the tables, write the results; gives back what summary.json holds.
+
+    Sequences that an interrupted run of the same configuration has finished in --out are not done again.
+
+    Raises:
+        InputError: nothing could be done, --out holds another run, or some sequences could not be used (after the
+            others are finished).
+    """
+    console = report_console()
+    _check(options, weightings)
+    protocol = find_protocol(options.protocol)
+    sources = {path.stem: path for path in find_sequences(options.root, options.split, options.sequences)}
+    unit, inputs = load_unit(options, tuple(weightings))
+    if options.body_dir is not None and options.regressor is None and options.initial is None:
+        console.print("Note: the packaged regressor predicts shapes of the packaged body, not of --body-dir's.")
+    refuse_inputs_among_results(options.out, inputs)
+    kept = configuration(options) | used_constants(unit.stages.method, unit.stages.fitting)
+    kept = {name: value for name, value in kept.items() if name not in _OF_THE_MACHINE}
+    hashes = input_hashes(inputs)
+    identity = {
+        **{name: value for name, value in kept.items() if name not in (*_BY_CONTENT, "weighting")},
+        "weightings": list(weightings),
+        "sequences": list(sources),
+        "inputs": {Path(path).name: digest for path, digest in hashes.items()},
+        "versions": versions(),
+        "source code": code_hash(),
+    }
+    with writing_to(options.out), sole_writer(options.out):
+        done = begin(options.out, identity, sources, options.fresh)
+        log, records = _do_units(options, weightings, unit, sources, done)
+        tracks = [track for name in sources if name in records for track in records[name].tracks]
+        record = {
+            "command": type(options).__name__.lower(),
+            "configuration": kept,
+            "versions": versions(),
+            "inputs": {str(path): records[path.stem].source_sha256 for path in log.used} | hashes,
+        }
+        summary = write_summary(options.out, Comparison(protocol, tuple(tracks)), log, record)
+    print_summary(summary, console)
+    console.print(f"Results: {options.out / SUMMARY_FILE}, {options.out / FITS_FOLDER}", highlight=False)
+    if options.report:
+        console.print(f"Report: {write_report(options.out)}", highlight=False)
+    log.raise_if_some_failed(options.out)
+    return summary
+
+
+def _do_units(
+    options: FitOptions,
+    weightings: Sequence[str],
+    unit: FitUnit,
+    sources: dict[str, Path],
+    done: dict[str, UnitRecord],
+) -> tuple[RunLog, dict[str, UnitRecord]]:
+    """Do what is not done yet; gives back how it went and the records of all finished sequences.
+
+    Raises:
+        InputError: no sequence could be used.
+    """
+    if done:
+        say(f"{len(done)} of {len(sources)} sequences are finished in {options.out}: going on with the others")
+    left = [path for name, path in sources.items() if name not in done]
+    records, failed, start = dict(done), dict[str, str](), time.perf_counter()
+    seconds: dict[str, float] = defaultdict(float)
+    persons = 0
+    try:
+        with (
+            meter("sequences", len(sources), len(done)) as shown,
+            contextlib.closing(_start(options, weightings, unit, left)) as outcomes,
+        ):
+            for outcome in outcomes:
+                name = outcome.item.stem
+                result = outcome.result
+                if result is not None and result.record is not None:
+                    records[name] = result.record
+                else:
+                    failed[name] = outcome.failure if result is None else result.failure
+                if result is not None:
+                    persons += result.num_persons
+                    for stage, spent in result.seconds.items():
+                        seconds[stage] += spent
+                shown.advance()
+                say(
+                    f"{len(records) + len(failed)}/{len(sources)} {name}: "
+                    + (f"failed: {failed[name]}" if name in failed else "done")
+                )
+    except BaseException:
+        discard_partials(options.out)
+        say(f"{len(records)} of {len(sources)} sequences are finished and kept in {options.out}")
+        raise
+    with contextlib.suppress(OSError):
+        (options.out / PARTS_FOLDER).rmdir()  # only if it is empty
+    wall = time.perf_counter() - start
+    timings = {
+        "engine": options.engine,
+        "workers": options.workers,
+        "persons": persons,
+        "wall_seconds": round(wall, 2),
+        "persons_per_second": round(persons / wall, 2),
+        "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
+    }
+    write_json(options.out / TIMINGS_FILE, timings)
+    if persons:
+        shares = ", ".join(
+            f"{stage} {spent / seconds['all']:.0%}" for stage, spent in seconds.items() if not stage.startswith("all")
+        )
+        say(f"{persons} persons in frames, {persons / wall:.1f} a second: {shares}")
+    used = [path for name, path in sources.items() if name in records]
+    log = RunLog(used, {name: failed[name] for name in sources if name in failed})
+    log.raise_if_nothing_was_done()
+    return log, records
+
+
+def _start(
+    options: FitOptions, weightings: Sequence[str], unit: FitUnit, paths: Sequence[Path]
+) -> Generator[Done[Path, Outcome]]:
+    """Units of work on the engine that was asked for."""
+    here = replace(options, **{name: _absolute(getattr(options, name)) for name in _PATHS})
+    load = partial(load_work, here, tuple(weightings), code_hash())
+    paths = [_absolute(path) for path in paths]
+    if options.engine == "ray":
+        from eval3dpw.run.ray_engine import Ray
+
+        return Ray(options.address).run(load, paths)
+    if options.workers == 1 or (not options.workers and usable_cores() == 1) or len(paths) < 2:
+        return InProcess().run(lambda: unit, paths)
+    return Processes(options.workers).run(load, paths)
+
+
+def _absolute(path: Any) -> Any:
+    return None if path is None else Path(path).absolute()  # workers may stand in another folder
+
+
+def load_unit(options: FitOptions, weightings: tuple[str, ...]) -> tuple[FitUnit, list[Path]]:
+    """What fits a sequence, with everything loaded, and the files that it came from.
+
+    Raises:
+        InputError: one of the files is missing or does not fit.
+    """
+    protocol = find_protocol(options.protocol)
+    stages, inputs = load_stages(options, weightings, protocol)
+    return FitUnit(options.root, options.out, protocol, weightings, stages, options.limit), inputs
+
+
+def load_work(options: FitOptions, weightings: tuple[str, ...], code: str) -> FitUnit:
+    """The same in a worker, which may be on another machine.
+
+    Raises:
+        InputError: as `load_unit`, or the machine has another version of this project.
+    """
+    if code_hash() != code:
+        raise InputError(
+            f"{platform.node()} has other sources of this project than the machine that started the run: install the "
+            "same version on all machines"
+        )
+    unit = load_unit(options, weightings)[0]
+    alone = replace(unit.stages.fitting.refinement, threads=1)  # the other cores have workers of their own
+    return replace(unit, stages=replace(unit.stages, fitting=replace(unit.stages.fitting, refinement=alone)))
+
+
+def run_evaluation(options: Evaluate) -> Comparison:
+    """Evaluate fits that lie on disk, print the tables and write summary.json where asked.
+
+    Raises:
+        InputError: nothing could be evaluated, or some sequences could not (after the others are finished).
+    """
+    if options.report and options.out is None:
+        raise InputError("--report needs --out, the folder to write the page to")
+    protocol = find_protocol(options.protocol)
+    bodies = check_bodies(options.body_dir, protocol)
+    log = RunLog()
+    find_body = partial(load_body, options.body_dir)
+    comparison = evaluate_files(options.root, options.split, options.sequences, options.fits, protocol, find_body, log)
+    summary = comparison.summary()
+    if options.out is not None:
+        fit_files = [file for folder in fitted_weightings(options.fits).values() for file in folder.glob("*.npz")]
+        record = {
+            "command": "evaluate",
+            "configuration": configuration(options),
+            "versions": versions(),
+            "inputs": input_hashes([*log.used, *fit_files, *bodies]),
+        }
+        with writing_to(options.out):
+            (options.out / SUMMARY_FILE).unlink(missing_ok=True)  # it stands only beside the results it belongs to
+            write_summary(options.out, comparison, log, record)
+    print_summary(summary, report_console())
+    if options.report and options.out is not None:
+        print(f"Report: {write_report(options.out)}")
+    log.raise_if_some_failed(options.out or options.fits)
+    return comparison
+
+
+def load_stages(options: FitOptions, weightings: Sequence[str], protocol: Protocol) -> tuple[Stages, list[Path]]:
+    """Everything that is loaded once, and the files that it came from."""
+    bodies = check_bodies(options.body_dir, protocol)
+    network, calibrators, network_files = load_2d_stage(options.network, options.checkpoint, options.ccnet, weightings)
+    initial: Any
+    if options.initial is not None:
+        initial = GivenPredictions(options.initial)
+        initial_files = initial.files()
+    else:
+        initial = load_regressor(options.regressor)
+        initial_files = [options.regressor or PACKAGED_REGRESSOR]
+    stages = Stages(
+        find_body=partial(load_body, options.body_dir),
+        pose_network=network,
+        initial=initial,
+        calibrators=calibrators,
+        method=options.method,
+        fitting=method_config(options.constants, options.temporal),
+        weighting=options.rule,
+        flip=options.flip,
+    )
+    return stages, [*bodies, *network_files, *initial_files]
+
+
+def check_bodies(body_dir: Path | None, protocol: Protocol) -> list[Path]:
+    """Load the three bodies before any work is done; gives back their files.
+
+    Raises:
+        InputError: one is missing or unusable, they differ in topology, or the evaluation regressor is missing.
+    """
+    bodies = {gender: load_body(body_dir, gender) for gender in ("neutral", "male", "female")}
+    sizes = {len(body.v_template) for body in bodies.values()}
+    if len(sizes) > 1:
+        told = ", ".join(f"{body.path.name} has {len(body.v_template)}" for body in bodies.values())
+        raise InputError(f"the bodies differ in their number of vertices: {told}; take all three from one release")
+    files = [body.path for body in bodies.values()]
+    regressor = files[0].parent / REGRESSOR_FILE
+    if regressor.is_file():
+        files.append(regressor)
+    elif protocol.joints.name == "lsp14":
+        raise InputError(
+            f"no {REGRESSOR_FILE} in {regressor.parent}, which protocol {protocol.name} needs: put the file there, "
+            "or take --protocol official"
+        )
+    return files
+
+
+def _check(options: FitOptions, weightings: Sequence[str]) -> None:
+    if options.limit is not None and options.limit < 1:
+        raise InputError(f"--limit is {options.limit}: it must be at least 1")
+    if options.method == "network" and options.initial is not None:
+        raise InputError("--method network moves the regressor's weights, so it cannot start from --initial: drop one")
+    if options.temporal and options.method != "params":
+        raise InputError(f"--temporal belongs to --method params: {options.method} fits frames one by one")
+    if options.workers < 0:
+        raise InputError(f"--workers is {options.workers}: 1 or more, or 0 for as many as there are cores")
+    if options.address is not None and options.engine != "ray":
+        raise InputError("--address is that of a Ray cluster: add --engine ray")
+    if not weightings:
+        raise InputError(f"--weightings is empty: name at least one, for example {RAW}")
+    if len(set(weightings)) < len(weightings):
+        raise InputError(f"--weightings names one twice: {', '.join(weightings)}")

@@ -1,0 +1,200 @@
+"""The unit of work of `fit` and `compare`: one sequence, from its file to the results of its tracks.
+
+A unit is a sequence, not a track: its tracks share one file and its images, which are opened once for all of them, and
+a sequence is used or fails as a whole. What a unit holds in memory is bounded by a chunk of its frames: chunks are
+observed, fitted, evaluated and put aside one after the other, and joined on disk at the end. An interrupted unit goes
+on at its first chunk that is not put aside. Methods that look at all frames of a track at once (`whole_tracks`) take
+the sequence as one chunk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from eval3dpw.dataset.sequences import Track, track_boxes
+from eval3dpw.judging.comparison import METRICS, TrackErrors, TrackMeans, known_mean
+from eval3dpw.judging.protocols import JITTER, Protocol
+from eval3dpw.results.chunked_files import Arrays, Key, Parts, PartStore, SpoiltPartError, part_of
+from eval3dpw.results.fits import FITS_FOLDER
+from eval3dpw.results.frame_errors import ERRORS_FOLDER
+from eval3dpw.results.manifest import PARTS_FOLDER, UnitRecord
+from eval3dpw.results.run_folder import KEYPOINTS_FOLDER, frame_table, track_errors
+from eval3dpw.run.pipeline import (
+    JOINT_BOX_SCALE,
+    Observations,
+    Stages,
+    initial_fits,
+    observe,
+    read_fittable,
+    refine_track,
+)
+from pose2d.errors import InputError
+from pose2d.files.storage import sha256
+from pose2d.parallel import single_thread
+
+CHUNK_FRAMES = 256
+"""Frames of a sequence in a chunk; a multiple of `runs.EVALUATION_BATCH` and of the networks' batches."""
+
+_MEANS = "means/"  # errors that are kept aside in double precision, for the record's means
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one unit."""
+
+    sequence: str
+    record: UnitRecord | None
+    """None where it failed."""
+    failure: str = ""
+    """Why, in one sentence."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time by stage."""
+    num_persons: int = 0
+    """Boxes that were fitted now, not counting chunks that an earlier run had done."""
+
+
+@dataclass(frozen=True)
+class FitUnit:
+    """Fits one sequence after the other; called with the sequence's file."""
+
+    root: Path
+    out: Path
+    protocol: Protocol
+    weightings: tuple[str, ...]
+    stages: Stages
+    limit: int | None = None
+
+    def __call__(self, path: Path) -> Outcome:
+        """Fit, evaluate and write the tracks of a sequence; a user's mistake in it is an outcome, no error.
+
+        All arithmetic is done on one thread, so that sums keep their order and results their bits, whoever does it.
+        """
+        before, persons = dict(self.stages.seconds), 0
+        start, start_cpu = time.perf_counter(), time.process_time()
+        record, failure = None, ""
+        try:
+            with single_thread():
+                record, persons = self._fit(path)
+        except InputError as error:
+            failure = str(error)
+        seconds = {stage: total - before.get(stage, 0.0) for stage, total in self.stages.seconds.items()}
+        seconds |= {"all": time.perf_counter() - start, "all (CPU time)": time.process_time() - start_cpu}
+        return Outcome(path.stem, record, failure, seconds, persons)
+
+    def _fit(self, path: Path) -> tuple[UnitRecord, int]:
+        with self.stages.timed("read"):
+            source = sha256(path)
+            tracks = read_fittable(path, self.root, self.protocol, self.limit)
+            for track in tracks:
+                track_boxes(track, JOINT_BOX_SCALE)  # a bad box is found before any work, not in the last chunk
+        chunks = [tracks] if whole_tracks(self.stages) else frame_chunks(tracks, CHUNK_FRAMES)
+        if len(chunks) == 1:
+            persons, store = sum(map(len, tracks)), None
+            parts = Parts(None, 1, self._part(tracks))
+        else:
+            store = PartStore(self.out / PARTS_FOLDER / f"{path.stem}-{source[:16]}")
+            missing = [number for number in range(len(chunks)) if number not in store]
+            for number in missing:
+                part = self._part(chunks[number])
+                with self.stages.timed("write"):
+                    store.put(number, part)
+            persons = sum(len(track) for number in missing for track in chunks[number])
+            parts = Parts(store, len(chunks))
+        try:
+            with self.stages.timed("write"), parts:
+                record = self._join(path.stem, source, tracks, parts)
+        except SpoiltPartError:
+            if store is None:
+                raise
+            store.clear()
+            return self._fit(path)
+        if store is not None:
+            store.clear()
+        return record, persons
+
+    def _join(self, sequence: str, source: str, tracks: Sequence[Track], parts: Parts) -> UnitRecord:
+        """Write the files of a sequence and then its record."""
+        files = [file for file in parts.files() if not file.startswith(_MEANS)]
+        hashes = {file: sha256(parts.write(file, self.out)) for file in files}
+        record = UnitRecord(sequence, source, hashes, tuple(_means(track, parts) for track in tracks))
+        record.save(self.out)
+        return record
+
+    def _part(self, tracks: Sequence[Track]) -> dict[Key, np.ndarray]:
+        """What some frames of the sequence add to its files."""
+        part: dict[Key, np.ndarray] = {}
+        for seen in observe(tracks, self.stages, oracle="oracle" in self.weightings):
+            fits = [initial_fits(seen), *(refine_track(seen, weighting, self.stages) for weighting in self.weightings)]
+            name = f"{seen.track.name}.npz"
+            for fit in fits:
+                part |= part_of(f"{FITS_FOLDER}/{fit.weighting}/{name}", fit.arrays(seen.track))
+            part |= part_of(f"{KEYPOINTS_FOLDER}/{name}", keypoint_arrays(seen))
+            with self.stages.timed("evaluate"):
+                errors = track_errors(seen.track, fits, self.protocol, self.stages.find_body)
+            part |= part_of(f"{ERRORS_FOLDER}/{name}", frame_table(errors, self.protocol).arrays())
+            part |= part_of(f"{_MEANS}{name}", _error_arrays(errors))
+        return part
+
+
+def whole_tracks(stages: Stages) -> bool:
+    """Whether the method needs all frames of a track at once; its memory then grows with the track."""
+    return stages.method == "network" or stages.fitting.temporal is not None
+
+
+def frame_chunks(tracks: Sequence[Track], frames: int) -> list[list[Track]]:
+    """Cut the tracks of a sequence by the numbers of their frames: those of 0 ... frames - 1, and so on.
+
+    Where a chunk begins does not depend on which frames are fitted; chunks without any are left out.
+    """
+    numbers = np.unique(np.concatenate([track.frame_ids // frames for track in tracks]))
+    chunks = []
+    for number in numbers:
+        cut = [track.select(track.frame_ids // frames == number) for track in tracks]
+        chunks.append([track for track in cut if len(track)])
+    return chunks
+
+
+def keypoint_arrays(seen: Observations) -> Arrays:
+    """2D keypoints of a track with every score that was computed for them, `keypoints/<track>.npz`."""
+    names = ("confidence", "visibility", "rescored", "oracle")
+    scores = {name: value for name in names if (value := getattr(seen.evidence, name)) is not None}
+    poses = seen.poses
+    return {
+        "skeleton": (None, np.array(poses.skeleton.name)),
+        "frame_ids": (0, seen.track.frame_ids),
+        "boxes_xywh": (0, poses.boxes_xywh),
+        "xy_px": (0, poses.xy_px),
+        "raw_score": (0, poses.raw_score),
+        **{name: (0, value) for name, value in scores.items()},
+    }
+
+
+def _error_arrays(errors: TrackErrors) -> Arrays:
+    rows = list(errors.errors)
+    extra = list(errors.errors[rows[0]].parts)
+    values = {name: np.stack([getattr(errors.errors[row], name) for row in rows]) for name in METRICS}
+    values |= {name: np.stack([errors.errors[row].parts[name] for row in rows]) for name in extra}
+    values |= {name: np.stack([errors.errors[row].jitter[name] for row in rows]) for name in JITTER}
+    return {"rows": (None, np.array(rows)), **{name: (1, value) for name, value in values.items()}}
+
+
+def _means(track: Track, parts: Parts) -> TrackMeans:
+    keys = parts.keys(f"{_MEANS}{track.name}.npz")
+    rows: dict[str, dict[str, float]] = {}
+    accelerations = 0
+    for key in keys:
+        if key[2] is None:
+            rows = {str(row): {} for row in parts.whole(key)}
+            continue
+        for row, values in zip(rows, parts.whole(key), strict=True):
+            mean, count = known_mean(values) if key[1] in JITTER else (float(values.mean()), len(track))
+            if mean is not None:
+                rows[row][key[1]] = mean
+            if key[1] == JITTER[0]:
+                accelerations = count
+    return TrackMeans(track.sequence, track.name, len(track), rows, accelerations)

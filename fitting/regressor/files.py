@@ -1,0 +1,137 @@
+"""Regressor checkpoints and other methods' predictions that a user brings.
+
+SPIN's released file holds optimiser objects beside the network. `convert_regressor` keeps the network's tensors and
+puts inert stand-ins in the place of everything else, so nothing in the file is run.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from fitting.methods.parameters import BodyFits
+from fitting.regressor.model import Regressor, check_entries, model_of, released_config, save_regressor
+from pose2d.errors import InputError
+from pose2d.files.storage import read_npz, require_file, sha256
+
+_TENSOR_PARTS = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    ("torch", "Size"): torch.Size,
+} | {
+    ("torch", f"{name}Storage"): getattr(torch, f"{name}Storage")
+    for name in ("Float", "Double", "Half", "Long", "Int", "Short", "Byte", "Bool")
+}
+
+
+class _Ignored(dict):
+    """Stands where the file asks for any other object; takes whatever is done to it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def append(self, item: Any) -> None:
+        pass
+
+    def extend(self, items: Any) -> None:
+        pass
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return _TENSOR_PARTS.get((module, name), _Ignored)
+
+
+def _load(file: IO[bytes], **options: Any) -> Any:
+    return _TensorUnpickler(file, **options).load()
+
+
+_TENSOR_PICKLE = SimpleNamespace(Unpickler=_TensorUnpickler, load=_load, __name__="tensor_pickle")
+
+
+def convert_regressor(source: str | Path, target: str | Path) -> None:
+    """Write the network of a checkpoint in SPIN's released layout as .safetensors, which `load_regressor` reads.
+
+    Args:
+        source: the released file (e.g. model_checkpoint.pt). Only its tensors are read.
+        target: path ending in .safetensors.
+
+    Raises:
+        InputError: the file is no such checkpoint, or its network does not fit.
+    """
+    source, target = require_file(source), Path(target)
+    if target.suffix != ".safetensors":
+        raise InputError(f"{target}: the converted regressor's name ends in .safetensors")
+    try:
+        loaded = torch.load(source, map_location="cpu", pickle_module=_TENSOR_PICKLE, weights_only=False)
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        raise InputError(f"{source} is not a PyTorch checkpoint, or is truncated ({error})") from None
+    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise InputError(f"{source} is not a PyTorch checkpoint ({error})") from None
+    regressor, model = Regressor(released_config(loaded, source)), model_of(loaded)
+    check_entries(source, regressor.state_dict(), model)
+    regressor.load_state_dict(model)
+    save_regressor(regressor, target, {"source": source.name, "source_sha256": sha256(source)})
+
+
+def load_initial_npz(path: str | Path, count: int | None = None) -> BodyFits:
+    """Initial bodies that another method predicted, to refine in place of the regressor's.
+
+    The .npz has, for n persons in the order of the 2D poses:
+
+    * ``rotations`` (n, 24, 3, 3), or ``poses`` (n, 72) axis-angle: the root's orientation in the image's OpenCV camera;
+    * ``betas`` (n, 10) or (10,), shared by all;
+    * ``translation`` (n, 3): metres in the camera's frame, SMPL's ``transl``.
+
+    Args:
+        path: the file.
+        count: how many persons there must be; None for any number.
+
+    Raises:
+        InputError: a field is missing, has another shape, is not finite, or holds no rotations.
+    """
+    arrays = read_npz(path)
+    if "rotations" in arrays:
+        rotations = _field(arrays, "rotations", (None, 24, 3, 3), path)
+        error = np.abs(np.swapaxes(rotations, -1, -2) @ rotations - np.eye(3)).max(initial=0.0)
+        if error > 1e-3 or (np.linalg.det(rotations) < 0).any():
+            raise InputError(
+                f"{path}: field rotations holds no rotation matrices (R'R is {error:.2g} off the identity)"
+            )
+    else:
+        poses = _field(arrays, "poses", (None, 72), path, instead=" (or rotations (n, 24, 3, 3))")
+        rotations = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
+    persons = len(rotations)
+    if count is not None and persons != count:
+        raise InputError(f"{path} holds {persons} bodies, {count} persons are to be fitted: give one body for each")
+    if "betas" in arrays and arrays["betas"].ndim == 1:
+        arrays["betas"] = np.tile(arrays["betas"], (persons, 1))
+    betas = _field(arrays, "betas", (persons, 10), path)
+    return BodyFits(rotations, betas, _field(arrays, "translation", (persons, 3), path))
+
+
+def _field(
+    arrays: dict[str, np.ndarray], name: str, shape: tuple[int | None, ...], path: str | Path, instead: str = ""
+) -> np.ndarray:
+    wanted = "(" + ", ".join("n" if size is None else str(size) for size in shape) + ")"
+    if name not in arrays:
+        raise InputError(f"{path}: field {name} {wanted}{instead} is missing; the file has {', '.join(sorted(arrays))}")
+    value = arrays[name]
+    if value.ndim != len(shape) or any(w not in (None, g) for w, g in zip(shape, value.shape, strict=True)):
+        raise InputError(f"{path}: field {name} has shape {value.shape}, not {wanted}")
+    if value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+        raise InputError(f"{path}: field {name} holds values that are not finite numbers")
+    return value.astype(np.float64)

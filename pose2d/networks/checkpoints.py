@@ -1,0 +1,298 @@
+"""Loading released checkpoints into this project's networks, and refusing those that do not fit.
+
+Nothing in a file is run: safetensors hold no code, and other files are read by torch's ``weights_only`` loader. Files
+that hold further objects beside tensors (mmpose's configurations, training states) are refused until
+:func:`convert_checkpoint` has copied their tensors into safetensors; it turns every foreign object into an inert stub.
+"""
+
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pose2d.errors import InputError
+from pose2d.files.storage import atomic_path, require_file, sha256
+from pose2d.networks.base import PoseNetwork
+from pose2d.networks.checkpoint_layouts import TRANSLATIONS, State, identify
+from pose2d.networks.rle import RLE
+from pose2d.networks.sbl import SBL
+
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "network", "net")
+_PREFIX = "module."
+_LISTED = 4
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """What was loaded, for the record of a run.
+
+    Attributes:
+        path: the file.
+        sha256: of its bytes.
+        layout: whose names it had.
+        entries: how many tensors of it were taken.
+    """
+
+    path: str
+    sha256: str
+    layout: str
+    entries: int
+
+
+def load_checkpoint(path: str | Path, network: PoseNetwork, expert: int = 0) -> LoadedCheckpoint:
+    """Fill a network from a released checkpoint, or leave it as it was and refuse.
+
+    Accepted are the official layouts, those of mmpose 0.x and 1.x, ViTPose+ and transformers, as safetensors or as
+    torch files of tensors and plain containers. Where the layout implies another input than the family's (mmpose's SBL
+    reads RGB) or other outputs (mmpose's RLE), the network is set so.
+
+    Args:
+        path: the file.
+        network: a network of this project.
+        expert: which data set of a ViTPose+ checkpoint; 0 is COCO.
+
+    Raises:
+        InputError: the file is missing, damaged, holds other objects, or belongs to another network; the message names
+            what is missing or left over.
+    """
+    path = require_file(path)
+    assert isinstance(network, nn.Module)
+    _refuse_other_stride(path, network)
+    layout, entries = fill_network(network, _state_dict(read_tensors(path), path), str(path), expert)
+    return LoadedCheckpoint(str(path), sha256(path), layout, entries)
+
+
+def fill_network(network: PoseNetwork, state: State, source: str, expert: int = 0) -> tuple[str, int]:
+    """What :func:`load_checkpoint` does with a file's state dict.
+
+    Args:
+        network: a network of this project.
+        state: the state dict under any known layout's names, without wrappers.
+        source: what it is called in messages.
+        expert: which data set of a ViTPose+ checkpoint; 0 is COCO.
+
+    Returns:
+        The layout's name and the number of entries taken.
+
+    Raises:
+        InputError: the state dict belongs to another network.
+    """
+    assert isinstance(network, nn.Module)
+    layout = identify(state)
+    if layout.startswith("no pose network") and set(state) & set(network.state_dict()):
+        layout = f"{type(network).__name__} (this project)"
+    translated = TRANSLATIONS[type(network).__name__](state, expert)
+    expected = network.state_dict()
+    # Files older than PyTorch 0.4.1 lack these counters, which inference does not read.
+    for name in expected:
+        if name.endswith("num_batches_tracked"):
+            translated.setdefault(name, expected[name])
+    _refuse_misfits(source, layout, translated, expected, network)
+    network.load_state_dict(translated)
+    _adopt_conventions(network, layout)
+    return layout, len(translated)
+
+
+def read_tensors(path: str | Path) -> Any:
+    """The contents of a checkpoint file: nested plain containers of tensors; nothing in it is run.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds other objects.
+    """
+    path = require_file(path)
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty: download it again")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InputError(
+                f"{path} is not a whole safetensors file ({error}): download or convert it again"
+            ) from None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's readers raise nearly anything on damaged files
+        foreign = re.search(
+            r"(?:unsupported|Unsupported)\s+(?:GLOBAL|global:?|class)\s+(?:GLOBAL\s+)?([\w.]+)", str(error)
+        )
+        if foreign:
+            raise InputError(
+                f"{path} holds more than tensors ({foreign[1]}) and is not loaded, since a pickle can run programs; "
+                f"copy its tensors with: run_fitting.py convert-checkpoint {path} {path.with_suffix('.safetensors')}"
+            ) from None
+        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        raise InputError(f"{path} cannot be read as a checkpoint, it is damaged or cut short ({reason})") from None
+
+
+def _state_dict(contents: Any, path: Path) -> State:
+    """The one state dict in a file, without wrappers and the prefix of data-parallel training."""
+    while isinstance(contents, dict):
+        inner = next((contents[key] for key in _WRAPPERS if isinstance(contents.get(key), dict)), None)
+        if inner is None:
+            break
+        contents = inner
+    if not isinstance(contents, dict):
+        raise InputError(f"{path} holds no state dict but a {type(contents).__name__}: is it a pose checkpoint?")
+    state = {str(name): value for name, value in contents.items() if isinstance(value, Tensor)}
+    if not state:
+        raise InputError(f"{path} holds no tensors under names: is it a pose checkpoint?")
+    if all(name.startswith(_PREFIX) for name in state):
+        state = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
+    return state
+
+
+def _refuse_other_stride(path: Path, network: nn.Module) -> None:
+    named = "caffe" in path.name.lower() or path.parent.name.lower() == "caffe"
+    if isinstance(network, SBL) and named and network.stride_on != "caffe":
+        raise InputError(
+            f"{path} is by its name a caffe-style checkpoint, which would load under the same names and give wrong "
+            "heatmaps here: choose the network with -caffe behind its name, or rename the file if it is not"
+        )
+
+
+def _refuse_misfits(path: str, layout: str, state: State, expected: State, network: nn.Module) -> None:
+    """Say in one sentence what does not fit, if anything does not."""
+    kind = f"{type(network).__name__} network"
+    missing = [name for name in expected if name not in state]
+    extra = [name for name in state if name not in expected]
+    family = layout.split(" ")[0]
+    if (missing or extra) and family != type(network).__name__ and len(missing) > len(expected) // 4:
+        raise InputError(f"{path} holds {layout}, not the {kind} that it was to fill: choose the network that it is of")
+    wrong = [name for name in expected if name in state and state[name].shape != expected[name].shape]
+    keypoints = _keypoints_of(state)
+    if keypoints is not None and wrong and keypoints != network.num_keypoints:
+        raise InputError(
+            f"{path} is of {keypoints} keypoints, the {kind} was built for {network.num_keypoints}: "
+            f"build it with num_keypoints={keypoints}"
+        )
+    if wrong and all("position_embeddings" in name for name in wrong):
+        name = wrong[0]
+        raise InputError(
+            f"{path} is of another input size: it has {state[name].shape[1] - 1} patches, the {kind} "
+            f"{expected[name].shape[1] - 1}: build it with the checkpoint's input size"
+        )
+    problems = [
+        f"{what} {len(names)} entries ({', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''})"
+        for what, names in (("it lacks", missing), ("it has left over", extra), ("of other shapes are", wrong))
+        if names
+    ]
+    if problems:
+        raise InputError(f"{path} ({layout}) does not fit the {kind}: {'; '.join(problems)}: choose another variant")
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(f"{path}: entry {name} is not finite; the file is damaged or its training failed")
+
+
+def _keypoints_of(state: State) -> int | None:
+    """How many keypoints a translated state dict is of, as its last layer tells."""
+    for name in ("final_layer.bias", "trunk.final_layer.bias", "head.conv.bias"):
+        if name in state:
+            return state[name].shape[0]
+    for name in ("fc_coord.linear.bias", "keypoint_head.transformer.fc_coord.linear.bias"):
+        if name in state:
+            return state[name].shape[0] // 2
+    return None
+
+
+def _adopt_conventions(network: nn.Module, layout: str) -> None:
+    if isinstance(network, SBL) and layout == "SBL (mmpose)":
+        network.input_spec = replace(network.input_spec, colour="rgb")
+    if isinstance(network, RLE) and layout == "RLE (mmpose)":
+        network.adopt_mmpose()
+
+
+class _Inert(dict):
+    """Stands for any foreign object of a pickle: takes whatever it is given, does nothing."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def append(self, item: Any) -> None:
+        pass
+
+    def extend(self, items: Any) -> None:
+        pass
+
+    def add(self, item: Any) -> None:
+        pass
+
+
+_REBUILDERS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Knows tensors and plain containers; everything else becomes :class:`_Inert` and is never imported."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch._utils" and name in _REBUILDERS:
+            return getattr(torch._utils, name)
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch", "Size"):
+            return torch.Size
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+            return getattr(torch, name)
+        if module in ("torch", "torch.storage") and name.endswith("Storage") and hasattr(torch, name):
+            return getattr(torch, name)
+        return _Inert
+
+
+def _load_inert(file: Any, **options: Any) -> Any:
+    return _TensorUnpickler(file, **options).load()
+
+
+def _inert_pickle() -> ModuleType:
+    """What torch takes for the module ``pickle``."""
+    module = ModuleType("inert_pickle")
+    module.__dict__.update(Unpickler=_TensorUnpickler, load=_load_inert, UnpicklingError=pickle.UnpicklingError)
+    return module
+
+
+def convert_checkpoint(source: str | Path, target: str | Path) -> int:
+    """Copy the tensors of a torch checkpoint into safetensors, without running anything that lies in it.
+
+    Args:
+        source: any torch checkpoint, of the zip format or the older one.
+        target: a file to write, ending in .safetensors.
+
+    Returns:
+        How many tensors were written.
+
+    Raises:
+        InputError: the source is missing, damaged, TorchScript or without tensors; the target has another ending.
+    """
+    from safetensors.torch import save_file
+
+    source, target = require_file(source), Path(target)
+    if target.suffix != ".safetensors":
+        raise InputError(f"{target} must end in .safetensors")
+    if zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            if any(name.endswith("constants.pkl") for name in archive.namelist()):
+                raise InputError(
+                    f"{source} is a TorchScript program, not a checkpoint: find the state dict it came from"
+                )
+    try:
+        contents = torch.load(source, map_location="cpu", pickle_module=_inert_pickle(), weights_only=False)
+    except Exception as error:  # torch's readers raise nearly anything on damaged files
+        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
+        raise InputError(f"{source} cannot be read as a checkpoint, it is damaged or cut short ({reason})") from None
+    state = {name: tensor.detach().clone().contiguous() for name, tensor in _state_dict(contents, source).items()}
+    with atomic_path(target) as partial:
+        save_file(state, partial, metadata={"source_sha256": sha256(source)})
+    return len(state)

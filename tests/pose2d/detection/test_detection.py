@@ -1,0 +1,312 @@
+"""`detect` from images and boxes to COCO results: resumption, hostile input, scores and OKS-NMS."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pose2d.commands.pose_commands import ConvertCheckpoint, Detect, Networks
+from pose2d.detection import detector as detection
+from pose2d.detection.detector import DetectOptions, detect
+from pose2d.detection.oks_nms import INSTANCE_SCORES, oks_nms
+from pose2d.detection.person_boxes import read_boxes
+from pose2d.errors import InputError
+from pose2d.inference import infer
+from pose2d.networks.catalogue import build_network
+from pose2d.networks.checkpoints import load_checkpoint
+from pose2d.skeletons import COCO17, MPII16, WHOLEBODY133, Skeleton
+
+SKELETONS = {17: "coco17", 16: "mpii16", 133: "wholebody133"}
+
+
+def write_images(folder: Path, count: int = 3) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for number in range(1, count + 1):
+        image = cv2.resize(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8), (160, 120))
+        cv2.imwrite(str(folder / f"{number:012d}.jpg"), image)
+    return folder
+
+
+def write_checkpoint(path: Path, keypoints: int = 17) -> Path:
+    torch.manual_seed(1)
+    network = build_network("sbl-small", keypoints)
+    with torch.no_grad():
+        network.final_layer.weight.normal_(std=0.2)
+    save_file(network.state_dict(), path)
+    return path
+
+
+def write_detections(path: Path, boxes: list[tuple[int, list[object], float]]) -> Path:
+    entries = [{"image_id": i, "bbox": box, "score": score, "category_id": 1} for i, box, score in boxes]
+    path.write_text(json.dumps(entries))
+    return path
+
+
+BOXES: list[tuple[int, list[object], float]] = [
+    (1, [10, 10, 40, 80], 0.9),
+    (2, [30.5, 20, 50, 60], 0.8),
+    (1, [90, 5, 60, 100], 0.7),
+    (3, [0, 0, 160, 120], 0.6),
+]
+
+
+def test_results_are_what_inference_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, checkpoint = write_images(tmp_path / "images"), write_checkpoint(tmp_path / "a.safetensors")
+    boxes, out = write_detections(tmp_path / "boxes.json", BOXES), tmp_path / "out.json"
+    Detect("sbl-small", images, out, checkpoint, boxes, tmp_path / "features", batch=3, threads=1).run()
+    entries = json.loads(out.read_text())
+    assert len(entries) == 4 and "4 persons with keypoints" in capsys.readouterr().out
+
+    network = build_network("sbl-small").eval()
+    load_checkpoint(checkpoint, network)
+    by_box = {tuple(entry["bbox"]): entry for entry in entries}
+    for image_id, box, score in BOXES:
+        box_array = np.array([box], dtype=np.float64)
+        poses = infer(network, [images / f"{image_id:012d}.jpg"], box_array, COCO17).poses
+        entry = by_box[tuple(box_array[0])]
+        assert entry["image_id"] == image_id and entry["category_id"] == 1
+        keypoints = np.array(entry["keypoints"]).reshape(17, 3)
+        assert np.abs(keypoints[:, :2] - poses.xy_px[0]).max() < 0.01
+        assert np.abs(keypoints[:, 2] - poses.raw_score[0]).max() < 1e-4
+        visible = poses.raw_score[0][poses.raw_score[0] > 0.2]
+        expected = score * visible.mean() if len(visible) else 0.0
+        assert entry["score"] == pytest.approx(expected, abs=1e-6)
+    feature = np.load(tmp_path / "features" / "feature.npy")
+    persons = json.loads((tmp_path / "features" / "persons.json").read_text())
+    assert feature.shape == (4, 64, 32, 24) and np.isfinite(feature).all() and persons["image_id"] == [1, 1, 2, 3]
+    record = json.loads((tmp_path / "out.json.run.json").read_text())
+    assert record["skipped"] == [] and len(record["checkpoint"]["sha256"]) == 64
+    assert not (tmp_path / "out.json.parts").exists()
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, checkpoint = write_images(tmp_path / "images"), write_checkpoint(tmp_path / "a.safetensors")
+    persons = read_boxes(write_detections(tmp_path / "boxes.json", [*BOXES, (2, [0, 0, 0, 5], 0.5)]), images)
+    network = build_network("sbl-small").eval()
+    loaded = load_checkpoint(checkpoint, network)
+    options = DetectOptions(flip=False, batch=2)
+    detect(network, loaded, persons, COCO17, tmp_path / "whole.json", options, tmp_path / "features0")
+
+    seen: list[int] = []
+    original = detection.infer_batches
+
+    def stopping(network, images, boxes, *rest, **named):
+        seen.append(len(images))
+        for number, batch in enumerate(original(network, images, boxes, *rest, **named)):
+            if len(seen) == 1 and number == 1:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(detection, "infer_batches", stopping)
+    out = tmp_path / "out.json"
+    with pytest.raises(KeyboardInterrupt):
+        detect(network, loaded, persons, COCO17, out, options, tmp_path / "features")
+    assert not out.exists()
+    result = detect(network, loaded, persons, COCO17, out, options, tmp_path / "features")
+    assert seen[0] == 5 and seen[1] <= 3
+    assert json.loads(out.read_text()) == json.loads((tmp_path / "whole.json").read_text())
+    assert [one.reason for one in result.skipped] == ["box [0.0, 0.0, 0.0, 5.0] has no area"]
+    features = [np.load(tmp_path / name / "feature.npy") for name in ("features0", "features")]
+    assert np.array_equal(features[0], features[1], equal_nan=True)
+
+
+def test_bad_images_and_boxes_are_skipped_and_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, checkpoint = write_images(tmp_path / "images"), write_checkpoint(tmp_path / "a.safetensors")
+    (images / "000000000004.jpg").write_bytes(b"")
+    (images / "000000000005.jpg").write_bytes((images / "000000000001.jpg").read_bytes()[:60])
+    bad: list[tuple[int, list[object], float]] = [
+        (4, [0, 0, 50, 50], 0.9),
+        (5, [0, 0, 50, 50], 0.9),
+        (6, [0, 0, 50, 50], 0.9),
+        (1, [500, 10, 20, 20], 0.9),
+        (2, [10, 10, 0, 20], 0.9),
+        (3, [10, 10, None, 20], 0.9),
+        (3, [10, 10, 20], 0.9),
+    ]
+    boxes, out = write_detections(tmp_path / "boxes.json", BOXES + bad), tmp_path / "out.json"
+    Detect("sbl-small", images, out, checkpoint, boxes, flip=False).run()
+    printed = capsys.readouterr().out
+    assert len(json.loads(out.read_text())) == 4
+    assert "7 of 11 persons were skipped" in printed
+    for word in (
+        "000000000004.jpg",
+        "000000000005.jpg",
+        "000000000006.jpg",
+        "outside its image",
+        "no area",
+        "not finite",
+    ):
+        assert word in printed
+    assert len(json.loads((tmp_path / "out.json.run.json").read_text())["skipped"]) == 7
+
+
+def test_whole_images_without_boxes(tmp_path: Path) -> None:
+    images, checkpoint = write_images(tmp_path / "images", 2), write_checkpoint(tmp_path / "a.safetensors", 16)
+    out = tmp_path / "out.json"
+    Detect("sbl-small", images, out, checkpoint, keypoints="mpii16", flip=False).run()
+    entries = json.loads(out.read_text())
+    assert [entry["image_id"] for entry in entries] == [1, 2]
+    assert entries[0]["bbox"] == [0.0, 0.0, 160.0, 120.0] and len(entries[0]["keypoints"]) == 3 * len(MPII16)
+    Detect("sbl-small", images / "000000000002.jpg", out, checkpoint, keypoints="mpii16", decoding="dark").run()
+    assert [entry["image_id"] for entry in json.loads(out.read_text())] == [2]
+
+
+def test_whole_body_results_have_their_fields(tmp_path: Path) -> None:
+    images, checkpoint = write_images(tmp_path / "images", 1), write_checkpoint(tmp_path / "a.safetensors", 133)
+    out = tmp_path / "out.json"
+    Detect("sbl-small", images, out, checkpoint, keypoints="wholebody133", decoding="expected-oks").run()
+    (entry,) = json.loads(out.read_text())
+    lengths = {name: len(entry[name]) // 3 for name in entry if name.endswith("kpts") or name == "keypoints"}
+    assert lengths == {"keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
+    assert sum(lengths.values()) == len(WHOLEBODY133)
+
+
+def test_annotated_boxes_are_taken_as_officially(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    good = {"image_id": 1, "bbox": [-5, 10, 200, 50], "area": 10.0, "keypoints": [1, 1, 2] * 17, "id": 7}
+    others = [
+        good | {"iscrowd": 1},
+        good | {"area": 0.0},
+        good | {"keypoints": [0] * 51},
+        good | {"category_id": 3},
+    ]
+    image = {"id": 1, "file_name": "000000000001.jpg", "width": 160, "height": 120}
+    file = tmp_path / "persons.json"
+    file.write_text(json.dumps({"images": [image], "annotations": [good, *others]}))
+    persons = read_boxes(file, tmp_path)
+    assert persons.boxes_xywh.tolist() == [[0.0, 10.0, 159.0, 49.0]]
+    assert persons.annotation_ids.tolist() == [7] and not persons.detected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "holds no boxes"),
+        ("[]", "holds no person's box"),
+        ('[{"bbox": [0, 0, 1, 1]}]', r"\[0\] has no field image_id"),
+        ('[{"image_id": "a", "bbox": [0, 0, 1, 1]}]', "a whole number is needed"),
+        ('[{"image_id": 99, "bbox": [0, 0, 1, 1]}]', "holds none of the images"),
+        ("[1, 2", "is not JSON"),
+        ('{"images": [], "annotations": [{"image_id": 3, "bbox": [0, 0, 1, 1]}]}', "which images does not list"),
+    ],
+)
+def test_bad_box_files_are_refused(content: str, message: str, tmp_path: Path) -> None:
+    write_images(tmp_path / "images", 1)
+    file = tmp_path / "boxes.json"
+    file.write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_boxes(file, tmp_path / "images")
+    assert "boxes.json" in str(caught.value)
+
+
+def test_options_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    images, out = write_images(tmp_path / "images", 1), tmp_path / "out.json"
+    with pytest.raises(InputError, match="there is no network 'yolo'; known are sbl-r50"):
+        Detect("yolo", images, out, write_checkpoint(tmp_path / "a.safetensors")).run()
+    with pytest.raises(InputError, match="hrnet-w32 has no packaged checkpoint"):
+        Detect("hrnet-w32", images, out).run()
+    with pytest.raises(InputError, match="no such image or folder"):
+        Detect("sbl-small", tmp_path / "none", out, tmp_path / "a.safetensors").run()
+    with pytest.raises(InputError, match="multiples of 32"):
+        Detect("sbl-small", images, out, tmp_path / "a.safetensors", input_size=(100, 128)).run()
+    assert not out.exists()
+
+
+def official_oks_nms(xy: np.ndarray, scores: np.ndarray, areas: np.ndarray, threshold: float) -> list[int]:
+    """Greedy suppression pair by pair, from the words of the official one."""
+    order = sorted(range(len(xy)), key=lambda row: -scores[row])
+    kept: list[int] = []
+    for row in order:
+        similarities = []
+        for other in kept:
+            terms = []
+            for k, sigma in enumerate(COCO17.sigmas):
+                square = float(((xy[row, k] - xy[other, k]) ** 2).sum())
+                terms.append(np.exp(-square / (2 * sigma) ** 2 / ((areas[row] + areas[other]) / 2) / 2))
+            similarities.append(np.mean(terms))
+        if all(similarity <= threshold for similarity in similarities):
+            kept.append(row)
+    return kept
+
+
+def test_oks_nms() -> None:
+    rng = np.random.default_rng(3)
+    centres = rng.uniform(0, 200, (4, 17, 2))
+    xy = (centres[:, None] + rng.normal(0, 1.5, (4, 5, 17, 2))).reshape(20, 17, 2)
+    scores, areas = rng.permutation(20) / 20.0, rng.uniform(2000, 9000, 20)
+    kept = oks_nms(xy, scores, areas, COCO17.sigmas, 0.8)
+    assert kept.tolist() == official_oks_nms(xy, scores, areas, 0.8)
+    assert 4 <= len(kept) < 20
+    assert oks_nms(xy[:0], scores[:0], areas[:0], COCO17.sigmas).tolist() == []
+
+
+def test_instance_scores() -> None:
+    keypoints, box = np.array([[0.9, 0.1, 0.5], [0.1, 0.1, 0.2]]), np.array([0.5, 0.8])
+    assert INSTANCE_SCORES["rescored"](keypoints, box, True) == pytest.approx([0.5 * 0.7, 0.0])
+    assert INSTANCE_SCORES["mean-and-maximum"](keypoints, box, True) == pytest.approx(
+        [0.5 + 0.5 + 0.9, 0.8 + 0.4 / 3 + 0.2]
+    )
+    assert INSTANCE_SCORES["mean-and-maximum"](keypoints, box, False)[0] == pytest.approx(0.5 + 0.9)
+    assert INSTANCE_SCORES["mean"](keypoints, box, True) == pytest.approx([0.25, 0.8 * 0.4 / 3])
+
+
+def test_doubles_are_left_out_of_detected_boxes(tmp_path: Path) -> None:
+    images, checkpoint = write_images(tmp_path / "images", 1), write_checkpoint(tmp_path / "a.safetensors")
+    twice: list[tuple[int, list[object], float]] = [(1, [10, 10, 40, 80], 0.9), (1, [10, 10, 40, 80], 0.5)]
+    boxes, out = write_detections(tmp_path / "boxes.json", twice), tmp_path / "out.json"
+    Detect("sbl-small", images, out, checkpoint, boxes, flip=False).run()
+    assert len(json.loads(out.read_text())) == 1
+    Detect("sbl-small", images, out, checkpoint, boxes, flip=False, oks_threshold=1.0).run()
+    assert len(json.loads(out.read_text())) == 2
+
+
+def test_networks_command_measures_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("sbl-r50", "rle-r50")
+    Networks(tmp_path / "n.json", names).run()
+    rows = {row["name"]: row for row in json.loads((tmp_path / "n.json").read_text())["rows"]}
+    assert tuple(rows) == names and rows["sbl-r50"]["input"] == "256x192"
+    # Table 2 of the paper.
+    for name, millions, macs in (("sbl-r50", 34.00, 5.46), ("rle-r50", 23.6, 4.0)):
+        assert rows[name]["params_m"] == pytest.approx(millions, abs=0.06)
+        assert rows[name]["gmacs"] == pytest.approx(macs, rel=0.01)
+        assert rows[name]["paper"] == {"input": "256x192", "params_m": millions, "gflops": macs}
+    assert "rle-r50" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("sbl-r152", 68.64),
+        ("hrnet-w32", 28.54),
+        ("hrnet-w48", 63.62),
+        ("vitpose-b", 89.99),
+        ("rle-hrnet-w32", 39.3),
+        ("rle-hrnet-w48", 75.6),
+        ("poseur-r50", 33.1),
+    ],
+)
+def test_parameters_equal_table_2(name: str, millions: float) -> None:
+    with torch.device("meta"):
+        network = build_network(name)
+    training_only = sum(p.numel() for n, p in network.named_parameters() if "flow" in n)
+    count = sum(p.numel() for p in network.parameters()) - training_only
+    assert count / 1e6 == pytest.approx(millions, abs=0.06)
+
+
+def test_convert_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = build_network("sbl-small").state_dict()
+    torch.save({"state_dict": state}, tmp_path / "a.pth")
+    ConvertCheckpoint(tmp_path / "a.pth", tmp_path / "b.safetensors").run()
+    assert f"{len(state)} tensors" in capsys.readouterr().out
+    load_checkpoint(tmp_path / "b.safetensors", build_network("sbl-small"))
+
+
+def test_skeleton_names_of_the_command() -> None:
+    from pose2d.skeletons import SKELETONS as KNOWN
+
+    assert all(isinstance(KNOWN[name], Skeleton) and len(KNOWN[name]) == count for count, name in SKELETONS.items())
