@@ -34,10 +34,13 @@ import torch
 
 from fitting.bodies.body import Body, load_body
 from fitting.bodies.reduced_body import ReducedBody, reduce_body
-from fitting.methods.parameters import BodyFits, RefinementConfig, prepare, solve
+from fitting.body_fits import BodyFits
+from fitting.methods.preparation import prepare
 from fitting.objective import Problem, unpack, value, value_of_keypoints
 from fitting.priors import JOINT_STD_RAD
-from fitting.solving.solvers import Solution
+from fitting.refinement_config import RefinementConfig
+from fitting.solving.solution import Solution
+from fitting.solving.solvers import solve
 from pose2d.skeletons import COCO17, SMPL24
 
 

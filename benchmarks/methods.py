@@ -37,8 +37,9 @@ from eval3dpw.run.pipeline import (
     refine_track,
 )
 from fitting.bodies.reduced_body import reduce_body
+from fitting.body_fits import BodyFits
 from fitting.methods.network import whiten
-from fitting.methods.parameters import BodyFits, prepare
+from fitting.methods.preparation import prepare
 from fitting.objective import value
 from fitting.weightings import keypoint_weights
 

@@ -18,7 +18,7 @@ g . (w x arm) = w . (arm x g): one cross product for each joint and row, no deri
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,32 +26,11 @@ from torch import Tensor
 
 from fitting.bodies.reduced_body import ReducedBody
 from fitting.priors import Hinges, hinge_values
+from fitting.refinement_config import Constants
 from fitting.residuals import geman_mcclure, geman_mcclure_slope, projection_jacobian, reprojection
 
 MIN_DEPTH_M = 0.1
 """A keypoint nearer to the camera than this makes the objective infinite: no step may go through the camera."""
-
-KernelOn = Literal["weighted", "error"]
-
-
-@dataclass(frozen=True)
-class Constants:
-    """The objective's constants, the same for all frames.
-
-    Attributes:
-        prior_strength: lambda.
-        pixel_scale: error that counts as 1, in pixels of the 256-pixel box.
-        kernel_knee: c of the Geman-McClure kernel, in units of `pixel_scale`.
-        kernel_on: "weighted": D = rho(w e^2), a doubtful keypoint's knee lies further out and all keypoints cost at
-            most c^2; "error": D = w rho(e^2), SPIN's form.
-        hinge_std: of the forbidden bend.
-    """
-
-    prior_strength: float
-    pixel_scale: float
-    kernel_knee: float
-    kernel_on: KernelOn
-    hinge_std: float
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from eval3dpw.results.run_folder import track_errors
 from eval3dpw.run.fit import load_stages
 from eval3dpw.run.pipeline import Observations, Stages, initial_fits, observe, read_fittable, refine_track
 from fitting.methods.catalogue import MethodConfig
-from fitting.methods.parameters import RefinementConfig
+from fitting.refinement_config import RefinementConfig
 from pose2d.errors import InputError
 from pose2d.files.storage import write_json
 

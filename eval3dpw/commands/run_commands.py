@@ -55,7 +55,7 @@ class FitOptions:
     temporal: bool = False
     """Fit the frames of a track together: one shape, even movement. Only with --method params."""
     constants: tuple[str, ...] = ()
-    """Constants of the method to change, as name=value (fitting.methods.parameters.RefinementConfig lists them), or
+    """Constants of the method to change, as name=value (fitting.refinement_config.RefinementConfig lists them), or
     finetune.name, smplify.name, temporal.name=value."""
     report: bool = False
     """Also write report.html, one page to look at; `report` writes it later."""

@@ -14,7 +14,7 @@ from eval3dpw.dataset.ground_truth import camera_truth
 from eval3dpw.dataset.sequences import Track, track_boxes
 from eval3dpw.drawing.overlay import TRUTH_COLOUR, draw_keypoints, overlay_mesh, photo_panel, row_colours, side_view
 from fitting.bodies.body import Body
-from fitting.methods.parameters import BodyFits
+from fitting.body_fits import BodyFits
 from pose2d.crops import apply_affine, square_crop_affine
 from pose2d.datasets.crop_set import read_image
 from pose2d.files.storage import atomic_path

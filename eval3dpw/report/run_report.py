@@ -22,7 +22,7 @@ from eval3dpw.report.table import notes
 from eval3dpw.results.frame_errors import ERRORS_FOLDER, FrameTable, tabulate_errors
 from eval3dpw.results.manifest import TIMINGS_FILE
 from eval3dpw.results.run_folder import REPORT_FILE
-from fitting.solving.solvers import Reason
+from fitting.body_fits import Reason
 from pose2d.console.progress import track as progress
 from pose2d.files.storage import read_json
 

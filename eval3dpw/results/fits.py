@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from eval3dpw.dataset.sequences import Track
 from eval3dpw.judging.comparison import INITIAL
-from fitting.methods.parameters import BodyFits
+from fitting.body_fits import BodyFits
 from fitting.regressor.files import load_initial_npz
 from pose2d.errors import InputError
 from pose2d.files.storage import read_npz, require_directory, write_npz

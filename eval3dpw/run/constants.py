@@ -11,9 +11,9 @@ from typing import Any
 from eval3dpw.run.provenance import configuration
 from fitting.methods.catalogue import MethodConfig
 from fitting.methods.network import FinetuneConfig
-from fitting.methods.parameters import RefinementConfig
 from fitting.methods.smplify import SmplifyConfig
 from fitting.methods.track import TemporalConfig
+from fitting.refinement_config import RefinementConfig
 from pose2d.errors import InputError
 
 _REFINEMENT = "refinement"

@@ -24,9 +24,9 @@ from eval3dpw.judging.oracle import oracle_confidence
 from eval3dpw.judging.protocols import Protocol
 from eval3dpw.results.fits import GivenPredictions, TrackFits
 from fitting.bodies.body import Body
+from fitting.body_fits import BodyFits
 from fitting.methods.catalogue import FitInputs, MethodConfig, fit_bodies
 from fitting.methods.network import Crops
-from fitting.methods.parameters import BodyFits
 from fitting.regressor.model import Regressor, RegressorOutput, crop_person, crop_squares, place_in_camera, predict
 from fitting.weightings import KeypointEvidence, WeightingConfig, keypoint_weights, oks_falloff
 from pose2d.errors import InputError

@@ -15,10 +15,12 @@ from jaxtyping import Float, Int
 
 from fitting.bodies.body import Body
 from fitting.bodies.reduced_body import reduce_body
+from fitting.body_fits import BodyFits
 from fitting.methods.network import Crops, FinetuneConfig, finetune
-from fitting.methods.parameters import BodyFits, RefinementConfig, refine
+from fitting.methods.parameters import refine
 from fitting.methods.smplify import SmplifyConfig, smplify
 from fitting.methods.track import TemporalConfig, refine_track
+from fitting.refinement_config import RefinementConfig
 from fitting.regressor.model import Regressor
 from pose2d.errors import InputError
 from pose2d.skeletons import Skeleton

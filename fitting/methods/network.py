@@ -20,11 +20,12 @@ from torch import Tensor
 
 from fitting.bodies.body import Body
 from fitting.bodies.reduced_body import ReducedBody, reduce_body
+from fitting.body_fits import BodyFits, Reason
 from fitting.camera import crop_to_full_translation
-from fitting.methods.parameters import BodyFits, Prepared, RefinementConfig, prepare
+from fitting.methods.preparation import Prepared, prepare
 from fitting.objective import Problem, value
+from fitting.refinement_config import RefinementConfig
 from fitting.regressor.model import Regressor, normalise, place_in_camera, predict, ray_rotations
-from fitting.solving.solvers import Reason
 from pose2d.skeletons import Skeleton
 
 

@@ -19,11 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fitting.bodies.body import Body
+from fitting.body_fits import BodyFits, Reason
 from fitting.camera import project
-from fitting.methods.parameters import BodyFits
 from fitting.methods.stages import FITTABLE, refusals
 from fitting.priors import PoseMixture, joint_std_rad, load_pose_mixture
-from fitting.solving.solvers import Reason
 from pose2d.skeletons import Skeleton
 
 _TORSO = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fitting.body_fits import Reason
 from fitting.camera import project, translation_from_2d
 from fitting.objective import MIN_DEPTH_M
+from fitting.refinement_config import FirstStage
 from fitting.residuals import geman_mcclure_slope
-from fitting.solving.solvers import Reason
 
 FITTABLE = -1
 """`refusals` of a frame with nothing against it."""
@@ -46,18 +45,6 @@ def refusals(
     ):
         out = torch.where(wrong, int(reason), out)
     return out
-
-
-@dataclass(frozen=True)
-class FirstStage:
-    """Constants of the translation stage; see `RefinementConfig` for what each is."""
-
-    above: float
-    std: tuple[float, float, float]
-    iterations: int
-    pixel_scale: float
-    kernel_knee: float
-    prior_strength: float
 
 
 def translation_stage(

@@ -20,9 +20,11 @@ from torch import Tensor
 
 from fitting.bodies.body import Body
 from fitting.bodies.reduced_body import ReducedBody, reduce_body
-from fitting.methods.parameters import BodyFits, Prepared, RefinementConfig, apply_solution, prepare
+from fitting.body_fits import BodyFits, Reason
+from fitting.methods.preparation import Prepared, apply_solution, prepare
 from fitting.objective import MIN_DEPTH_M, Problem, exp_and_jacobian, keypoints, linearise, unpack, value
-from fitting.solving.solvers import DAMPING_DOWN, DAMPING_MAX, DAMPING_MIN, DAMPING_UP, Reason, Solution
+from fitting.refinement_config import RefinementConfig
+from fitting.solving.solution import DAMPING_DOWN, DAMPING_MAX, DAMPING_MIN, DAMPING_UP, Solution
 from pose2d.skeletons import Skeleton
 
 

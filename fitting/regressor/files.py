@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from fitting.methods.parameters import BodyFits
+from fitting.body_fits import BodyFits
 from fitting.regressor.model import Regressor, check_entries, model_of, released_config, save_regressor
 from pose2d.errors import InputError
 from pose2d.files.storage import read_npz, require_file, sha256

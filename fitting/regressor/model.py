@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
-from fitting.methods.parameters import BodyFits
+from fitting.body_fits import BodyFits
 from pose2d.crops import square_crop_affine, warp_crop
 from pose2d.errors import InputError
 from pose2d.files.storage import atomic_path, read_npz, require_file

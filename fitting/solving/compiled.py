@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from fitting.bodies.reduced_body import ReducedBody
+from fitting.body_fits import Reason
 from fitting.objective import MIN_DEPTH_M, Problem
 from fitting.priors import Hinges
-from fitting.solving import solvers
+from fitting.refinement_config import SolverSettings
 from fitting.solving.compiled_kernel import BETAS_PADDED, BodyArrays, ConstantValues, FrameArrays, fit_frames
-from fitting.solving.solvers import Reason, Solution, SolverSettings
+from fitting.solving.solution import DAMPING_DOWN, DAMPING_MAX, DAMPING_MIN, DAMPING_UP, Solution
 
 FRAMES_PER_TASK = 32
 
@@ -71,10 +72,10 @@ def _constants(problem: Problem, settings: SolverSettings) -> ConstantValues:
         max_iterations=settings.max_iterations,
         tolerance=float(settings.tolerance),
         initial_damping=float(settings.initial_damping),
-        damping_up=solvers.DAMPING_UP,
-        damping_down=solvers.DAMPING_DOWN,
-        damping_min=solvers.DAMPING_MIN,
-        damping_max=solvers.DAMPING_MAX,
+        damping_up=DAMPING_UP,
+        damping_down=DAMPING_DOWN,
+        damping_min=DAMPING_MIN,
+        damping_max=DAMPING_MAX,
         noise=8 * float(np.finfo(float).eps),
     )
 

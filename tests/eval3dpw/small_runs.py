@@ -17,7 +17,7 @@ from eval3dpw.results.fits import TrackFits
 from eval3dpw.results.frame_errors import ERRORS_FOLDER
 from eval3dpw.results.run_folder import RunLog, frame_table, track_errors, write_summary
 from fitting.bodies.body import load_body
-from fitting.methods.parameters import BodyFits
+from fitting.body_fits import BodyFits
 from pose2d.files.storage import write_npz
 from pose2d.skeletons import COCO17
 

@@ -12,7 +12,7 @@ import torch
 
 from fitting.bodies.body import Body, load_body
 from fitting.bodies.reduced_body import ReducedBody, reduce_body
-from fitting.methods.parameters import BodyFits
+from fitting.body_fits import BodyFits
 from pose2d.skeletons import COCO17
 
 

@@ -11,10 +11,11 @@ import roma
 import torch
 
 from fitting.bodies.reduced_body import ReducedBody, reduce_body
-from fitting.methods.parameters import RefinementConfig, prepare
+from fitting.methods.preparation import prepare
 from fitting.objective import Problem, exp_and_jacobian, keypoints, linearise, unpack, value
 from fitting.priors import hinge_values, hinges
-from fitting.solving.solvers import dual_step, primal_step
+from fitting.refinement_config import RefinementConfig
+from fitting.solving.torch_solver import dual_step, primal_step
 from pose2d.skeletons import COCO17
 from tests.fitting.conftest import Persons, make_persons
 

@@ -7,7 +7,7 @@ from eval3dpw.dataset.ground_truth import camera_truth
 from eval3dpw.dataset.sequences import read_sequence
 from eval3dpw.drawing.pictures import PANEL_PX, PictureSource, draw_comparison, write_picture
 from fitting.bodies.body import load_body
-from fitting.methods.parameters import BodyFits
+from fitting.body_fits import BodyFits
 from pose2d.poses import Poses2D
 from pose2d.skeletons import COCO17
 

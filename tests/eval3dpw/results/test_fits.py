@@ -4,7 +4,7 @@ from scipy.spatial.transform import Rotation
 
 from eval3dpw.dataset.sequences import read_sequence
 from eval3dpw.results.fits import GivenPredictions, TrackFits, fitted_weightings
-from fitting.methods.parameters import BodyFits
+from fitting.body_fits import BodyFits
 from pose2d.errors import InputError
 
 

@@ -11,13 +11,13 @@ import roma
 import torch
 
 from fitting.bodies.body import Body, load_body
+from fitting.body_fits import BodyFits, Reason
 from fitting.methods.catalogue import FitInputs, MethodConfig, fit_bodies
 from fitting.methods.network import Crops, FinetuneConfig
-from fitting.methods.parameters import BodyFits, RefinementConfig
 from fitting.methods.smplify import SmplifyConfig
 from fitting.methods.track import TemporalConfig, log_and_jacobian
+from fitting.refinement_config import RefinementConfig
 from fitting.regressor.model import Regressor, RegressorConfig, place_in_camera, predict
-from fitting.solving.solvers import Reason
 from pose2d.skeletons import COCO17
 from tests.fitting.conftest import make_persons
 

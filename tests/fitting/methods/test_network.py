@@ -8,12 +8,13 @@ import torch
 
 from fitting.bodies.body import Body, load_body
 from fitting.bodies.reduced_body import reduce_body
+from fitting.body_fits import Reason
 from fitting.methods.catalogue import FitInputs, MethodConfig, fit_bodies
 from fitting.methods.network import Crops, FinetuneConfig, whiten
-from fitting.methods.parameters import RefinementConfig, prepare
+from fitting.methods.preparation import prepare
 from fitting.objective import unpack
+from fitting.refinement_config import RefinementConfig
 from fitting.regressor.model import Regressor, RegressorConfig, place_in_camera, predict
-from fitting.solving.solvers import Reason
 from pose2d.skeletons import COCO17
 from tests.fitting.conftest import make_persons
 

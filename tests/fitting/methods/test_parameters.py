@@ -10,9 +10,11 @@ import torch
 
 from fitting.bodies.body import Body
 from fitting.bodies.reduced_body import ReducedBody
+from fitting.body_fits import BodyFits, Reason
 from fitting.camera import project
-from fitting.methods.parameters import BodyFits, RefinementConfig, refine
-from fitting.solving.solvers import SOLVERS, Reason
+from fitting.methods.parameters import refine
+from fitting.refinement_config import RefinementConfig
+from fitting.solving.solvers import SOLVERS
 from pose2d.errors import InputError
 from pose2d.skeletons import COCO17
 from tests.fitting.conftest import Persons, make_persons

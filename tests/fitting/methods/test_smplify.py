@@ -11,10 +11,10 @@ import scipy.stats
 import torch
 
 from fitting.bodies.body import Body, load_body
+from fitting.body_fits import Reason
 from fitting.methods.catalogue import FitInputs, MethodConfig, fit_bodies
 from fitting.methods.smplify import SmplifyConfig
 from fitting.priors import load_pose_mixture
-from fitting.solving.solvers import Reason
 from pose2d.errors import InputError
 from pose2d.skeletons import COCO17
 from tests.fitting.conftest import Persons, make_persons

@@ -11,10 +11,12 @@ import torch
 
 from fitting.bodies.body import Body
 from fitting.bodies.reduced_body import ReducedBody, reduce_body
-from fitting.methods.parameters import BodyFits, RefinementConfig, prepare, refine
+from fitting.body_fits import BodyFits, Reason
+from fitting.methods.parameters import refine
+from fitting.methods.preparation import prepare
 from fitting.methods.track import TemporalConfig, _accelerations, _minimise, log_and_jacobian, refine_track, triples
 from fitting.objective import value
-from fitting.solving.solvers import Reason
+from fitting.refinement_config import RefinementConfig
 from pose2d.skeletons import COCO17
 from tests.fitting.conftest import Persons, make_persons
 

@@ -8,8 +8,10 @@ import torch
 
 from fitting.bodies.body import Body
 from fitting.bodies.reduced_body import reduce_body
-from fitting.methods.parameters import RefinementConfig, prepare, solve
+from fitting.methods.preparation import prepare
 from fitting.objective import Problem, value
+from fitting.refinement_config import RefinementConfig
+from fitting.solving.solvers import solve
 from pose2d.skeletons import COCO17
 from tests.fitting.conftest import make_persons
 

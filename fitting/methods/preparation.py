@@ -1,0 +1,118 @@
+"""Before and after the solver: persons to the solver's problem, and its unknowns to refined bodies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fitting.bodies.reduced_body import ReducedBody
+from fitting.body_fits import BodyFits, Reason
+from fitting.methods.stages import FITTABLE, refusals, translation_stage
+from fitting.objective import Problem, exp_and_jacobian, unpack
+from fitting.priors import hinges, joint_std_rad
+from fitting.refinement_config import RefinementConfig
+from fitting.residuals import scaled_focal
+from fitting.solving.solution import Solution
+from fitting.weightings import BOX_PX
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Frames that can be fitted, as the solver's problem.
+
+    Attributes:
+        problem: the n frames of `frames`, in float64.
+        frames: their numbers among all.
+        refused: `Reason` of every frame that cannot be fitted, `FITTABLE` of the others.
+    """
+
+    problem: Problem
+    frames: Int[Tensor, "n"]
+    refused: Int[Tensor, "m"]
+
+
+def prepare(
+    reduced: ReducedBody,
+    xy_px: Float[np.ndarray, "n k 2"],
+    weights: Float[np.ndarray, "n k"],
+    intrinsics: Float[np.ndarray, "n 3 3"],
+    initial: BodyFits,
+    size_px: Float[np.ndarray, "n"],
+    config: RefinementConfig,
+) -> Prepared:
+    """Sort out frames that cannot be fitted, run the translation stage and state the problem of the others."""
+    xy, weight = (torch.tensor(a[:, reduced.keypoints], dtype=torch.float64) for a in (xy_px, weights))
+    camera, size, rotations, betas, translation = (
+        torch.tensor(a, dtype=torch.float64)
+        for a in (intrinsics, size_px, initial.rotations, initial.betas, initial.translation)
+    )
+    refused = refusals(xy, weight, camera, rotations, betas, translation, size, config.max_beta)
+    frames = (refused == FITTABLE).nonzero()[:, 0]
+    xy, weight, camera, size, rotations, betas, translation = (
+        a[frames] for a in (xy, weight, camera, size, rotations, betas, translation)
+    )
+    at_origin = reduced.keypoint_positions(rotations, betas, torch.zeros_like(translation))
+    pixels_per_unit = size / BOX_PX
+    start, in_front = translation_stage(
+        at_origin, xy, weight, camera, translation, pixels_per_unit, config.first_stage()
+    )
+    refused[frames[~in_front]] = int(Reason.BEHIND_CAMERA)
+    focal, centre = scaled_focal(camera, pixels_per_unit)
+    fixed = torch.ones(24, 1, 1, dtype=torch.float64)
+    fixed[[reduced.joints[u] for u in reduced.corrective_joints]] = 0
+    eye = torch.eye(3, dtype=torch.float64)
+    problem = Problem(
+        body=reduced,
+        hinges=hinges(reduced.joints),
+        constants=config.constants(),
+        xy=torch.where(weight[:, None] > 0, (xy / pixels_per_unit[:, None, None]).mT, 0.0),
+        weights=weight,
+        focal=focal,
+        centre=centre,
+        rotations=rotations[:, list(reduced.joints)],
+        corrective=reduced.corrective_offset(eye + fixed * (rotations - eye)),
+        betas=betas / (1 + config.mean_shape_pull),
+        translation=start,
+        std=_unknown_std(reduced, config, start[:, 2]),
+    )
+    return Prepared(problem.select(in_front), frames[in_front], refused)
+
+
+def _unknown_std(reduced: ReducedBody, config: RefinementConfig, depth: Float[Tensor, "n"]) -> Float[Tensor, "n P"]:
+    turns = np.repeat(joint_std_rad(reduced.joints) * config.rotation_std_scale, 3)
+    shape = np.full(10, config.beta_std / (1 + config.mean_shape_pull) ** 0.5)
+    body = torch.tensor(np.concatenate([turns, shape]))
+    translation = depth[:, None] * depth.new_tensor(config.translation_std)
+    return torch.cat([body.expand(len(depth), -1), translation], 1)
+
+
+def apply_solution(prepared: Prepared, solution: Solution, initial: BodyFits, max_beta: float) -> BodyFits:
+    """Put a solver's unknowns into the initial bodies. A frame that failed keeps its initial estimate."""
+    problem = prepared.problem
+    turns, betas, translation = unpack(problem, solution.z)
+    rotations = problem.rotations @ exp_and_jacobian(turns)[0]
+    good = torch.isfinite(solution.z).all(1) & torch.isfinite(solution.value) & (betas.abs() <= max_beta).all(1)
+    count = len(initial)
+    reason = prepared.refused.clone()
+    reason[prepared.frames] = torch.where(good, solution.reason, int(Reason.DIVERGED))
+    iterations = torch.zeros(count, dtype=torch.int64)
+    iterations[prepared.frames] = solution.iterations
+    before, after = (torch.full((count,), torch.nan, dtype=torch.float64) for _ in range(2))
+    before[prepared.frames], after[prepared.frames] = solution.initial_value, solution.value
+    out = {name: np.array(getattr(initial, name)) for name in ("rotations", "betas", "translation")}
+    kept = prepared.frames[good].numpy()
+    for u, joint in enumerate(problem.body.joints):
+        out["rotations"][kept, joint] = rotations[good, u].numpy()
+    out["betas"][kept] = betas[good].numpy()
+    out["translation"][kept] = translation[good].numpy()
+    return BodyFits(
+        **out,
+        reason=reason.numpy(),
+        iterations=iterations.numpy(),
+        initial_objective=before.numpy(),
+        objective=after.numpy(),
+    )
