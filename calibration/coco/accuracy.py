@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from calibration.coco.matching import KeypointMatches, normalised_error
+from calibration.coco.assignment import one_per_person
+from calibration.coco.matching import OKS_THRESHOLDS, KeypointMatches, normalised_error
 
 
 @dataclass(frozen=True)
@@ -15,16 +16,19 @@ class Accuracy:
     """What came true of each detection, in the file's order.
 
     Attributes:
-        person: number of the person it is judged by, -1 where its image has none with labelled keypoints.
+        person: number of the person it is judged by, -1 for a detection that is no sample: its image has nobody with
+            labelled keypoints, or it shows somebody whom AP ignores.
         top_down: whether every image has one detection a person, so that each is judged by its own.
-        oks: of the instance, 0 without a person.
-        keypoint_oks: of each keypoint; NaN where it has no truth or a better detection speaks for the person.
+        speaks: whether it is the one detection that stands for its person.
+        oks: of the instance where it speaks; 0 for duplicates and false alarms, which AP counts as wrong.
+        keypoint_oks: of each keypoint; NaN where it has no truth or the detection does not speak.
         keypoint_error: end-point error over the falloff length, d_k / l_k; NaN likewise.
         instance_error: its mean over the labelled keypoints; NaN without a person.
     """
 
     person: Int[np.ndarray, " n"]
     top_down: bool
+    speaks: Bool[np.ndarray, " n"]
     oks: Float[np.ndarray, " n"]
     keypoint_oks: Float[np.ndarray, "n k"]
     keypoint_error: Float[np.ndarray, "n k"]
@@ -40,9 +44,9 @@ def accuracy_of(matches: KeypointMatches, person: Int[np.ndarray, " n"] | None =
     """Judge each detection by its own person (top-down files) or by the best person of its image.
 
     A file is top-down where every image has as many detections as persons with keypoints. These are then paired one to
-    one: by the centre of the crop where the file gives it, else so that the sum of OKS is largest. Otherwise a
-    detection is judged by the person of highest OKS, and a person's keypoints speak through the best of its detections
-    alone, so that false alarms weigh on the instance's calibration but not on the keypoints'.
+    one: by the centre of the crop where the file gives it, else so that the sum of OKS is largest. Otherwise each
+    person is given one detection, the highest OKS first. A further detection is judged as a false alarm: its OKS counts
+    as 0 (AP counts it as wrong however good its pose is), and its keypoints have no truth.
 
     Args:
         matches: from `calibration.coco.matching.match`.
@@ -56,16 +60,29 @@ def accuracy_of(matches: KeypointMatches, person: Int[np.ndarray, " n"] | None =
     pairs = np.flatnonzero(usable[matches.pair_truth])
     if person is not None:
         pairs = pairs[person[matches.pair_detection[pairs]] == matches.pair_truth[pairs]]
-    pair_of = _own(matches, pairs) if top_down and person is None else _best(matches, pairs)
-    judged = pair_of >= 0
+    one_to_one = top_down and person is None
+    standing = _own(matches, pairs) if one_to_one else one_per_person(matches, pairs)
+    pair_of = standing if one_to_one else np.where(standing >= 0, standing, _best(matches, pairs))
+    speaks = standing >= 0
+    judged = (pair_of >= 0) & (speaks | ~_shows_ignored(matches, pair_of))
     person = np.where(judged, matches.pair_truth[pair_of], -1) if len(matches.oks) else np.full(len(pair_of), -1)
     oks = np.zeros(len(detections))
-    oks[judged] = matches.oks[pair_of[judged]]
+    oks[speaks] = matches.oks[standing[speaks]]
     error = normalised_error(truth, detections, person)
     with np.errstate(invalid="ignore"):
         instance_error = np.nansum(error, axis=1) / np.count_nonzero(~np.isnan(error), axis=1)
-    error[~_speaks(person, oks)] = np.nan
-    return Accuracy(person, bool(top_down), oks, np.exp(-(error**2) / 2), error, instance_error)
+    error[~speaks] = np.nan
+    return Accuracy(person, bool(top_down), speaks, oks, np.exp(-(error**2) / 2), error, instance_error)
+
+
+def _shows_ignored(matches: KeypointMatches, pair_of: np.ndarray) -> np.ndarray:
+    """Whether a detection misses its person at the lowest threshold, but not one whom AP ignores."""
+    hits = matches.candidates
+    shows = np.zeros(len(pair_of), dtype=bool)
+    shows[matches.pair_detection[hits[matches.truth.ignored[matches.pair_truth[hits]]]]] = True
+    found = pair_of >= 0
+    shows[found] &= matches.oks[pair_of[found]] < OKS_THRESHOLDS[0]
+    return shows
 
 
 def _best(matches: KeypointMatches, pairs: np.ndarray) -> np.ndarray:
@@ -99,13 +116,3 @@ def _own(matches: KeypointMatches, pairs: np.ndarray) -> np.ndarray:
         rows, columns = linear_sum_assignment(table)
         pair_of[members[rows]] = place[rows, columns]
     return pair_of
-
-
-def _speaks(person: np.ndarray, oks: np.ndarray) -> np.ndarray:
-    """Whether each detection is the best of its person."""
-    speaks = np.zeros(len(person), dtype=bool)
-    best = np.lexsort((-np.arange(len(oks)), oks))
-    speaker = np.full(person.max(initial=-1) + 2, -1)
-    speaker[person[best]] = best  # the last assignment stands; the place of -1 is the spare last one
-    speaks[speaker[:-1][speaker[:-1] >= 0]] = True
-    return speaks

@@ -137,11 +137,14 @@ def test_six_evaluations(files: tuple[dict, list], variant: str) -> None:
 
 
 def test_a_part_is_judged_by_the_persons_own(files: tuple[dict, list]) -> None:
-    """A detection whose person has no labelled left hand is no sample for left hands, not a wrong one."""
+    """A detection whose person has no labelled left hand is no sample for left hands, not a wrong one; and the two
+    whose persons have no labels at all are no samples of anything."""
     annotations, results = files
     evaluation = evaluate_keypoints(annotations, results, dataset="wholebody", bootstrap=0)
     by_part = {row.part: row for row in evaluation.rows if row.confidence_name == "as given"}
     accuracy = by_part["lefthand"].accuracy
     with_hand = np.array([any(v > 0 for v in p["lefthand_kpts"][2::3]) for p in annotations["annotations"]])
     assert with_hand[accuracy.person[accuracy.judged]].all()
-    assert 0 < by_part["lefthand"].instance.count < by_part["wholebody"].instance.count == len(results)
+    unlabelled = sum(not any(v > 0 for v in p["keypoints"][2::3]) for p in annotations["annotations"])
+    whole = by_part["wholebody"].instance.count
+    assert 0 < by_part["lefthand"].instance.count < whole == len(results) - unlabelled
