@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from eval3dpw.commands.run_commands import FitOptions
-from eval3dpw.dataset.sequences import find_sequences
+from eval3dpw.dataset.catalogue import open_dataset
 from eval3dpw.judging.comparison import INITIAL, METRICS
 from eval3dpw.judging.protocols import JITTER, evaluate_track, find_protocol, pose_truth
 from eval3dpw.run.constants import method_config
@@ -135,11 +135,12 @@ def main() -> None:
     command = FitOptions(root=options.root, out=Path("."), split=options.split, protocol=options.protocol)
     loaded, _ = load_stages(command, tuple(options.weightings), protocol)
     stages = replace(loaded, method="network")  # which keeps the regressor's crops
-    paths = find_sequences(options.root, options.split)
-    step = max(len(paths) // options.tracks, 1)  # from all over the list, whose neighbours show the same activity
+    dataset = open_dataset(options.root)
+    sequences = dataset.find(options.split)
+    step = max(len(sequences) // options.tracks, 1)  # from all over the list, whose neighbours show the same activity
     observed: list[Observations] = []
-    for path in paths[: step * options.tracks : step]:
-        track = read_fittable(path, options.root, protocol, None)[0]
+    for sequence in sequences[: step * options.tracks : step]:
+        track = read_fittable(dataset, sequence, protocol, None)[0]
         observed += observe([track.select(np.arange(min(options.frames, len(track))))], stages, oracle=False)
 
     print("| " + " | ".join(["method", "weighting", *COLUMNS]) + " |")

@@ -18,7 +18,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from typing import Any
 import torch
 
 from eval3dpw.commands.run_commands import FitOptions
-from eval3dpw.dataset.sequences import find_sequences
+from eval3dpw.dataset.catalogue import open_dataset
+from eval3dpw.dataset.sequences import SequenceDataset, SequenceRef
 from eval3dpw.judging.protocols import Protocol, find_protocol
 from eval3dpw.run.fit import load_stages
 from eval3dpw.run.pipeline import Stages, observe, read_fittable, refine_track
@@ -35,12 +36,19 @@ CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time
 STAGES = ("read", "decode", "detect", "calibrate", "initial", "fit", "write")
 
 
-def run(paths: list[Path], root: Path, protocol: Protocol, weighting: str, stages: Stages, out: Path) -> int:
-    """The way of some sequences; gives back how many persons in frames they hold."""
+def run(
+    dataset: SequenceDataset,
+    sequences: Sequence[SequenceRef],
+    protocol: Protocol,
+    weighting: str,
+    stages: Stages,
+    out: Path,
+) -> int:
+    """Fit some sequences; returns how many persons in frames they hold."""
     frames = 0
-    for path in paths:
+    for sequence in sequences:
         with stages.timed("read"):
-            tracks = read_fittable(path, root, protocol, None)
+            tracks = read_fittable(dataset, sequence, protocol, None)
         for seen in observe(tracks, stages, oracle=False):
             fits = refine_track(seen, weighting, stages)
             with stages.timed("write"):
@@ -74,20 +82,23 @@ def main() -> None:
         constants=tuple(options.constants),
     )
     loaded, _ = load_stages(command, (options.weighting,), protocol)
-    paths = find_sequences(options.root, options.split)[: options.sequences]
+    dataset = open_dataset(options.root)
+    sequences = dataset.find(options.split)[: options.sequences]
     best: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        run(paths[:1], options.root, protocol, options.weighting, loaded, Path(folder))
+        run(dataset, sequences[:1], protocol, options.weighting, loaded, Path(folder))
         for _ in range(options.repeats):
             stages = replace(loaded, clock=clock, decode_threads=2 if options.clock == "wall" else 0, seconds={})
             stages.seconds.update(dict.fromkeys(STAGES, 0.0))
             start = clock()
-            frames = run(paths, options.root, protocol, options.weighting, stages, Path(folder))
+            frames = run(dataset, sequences, protocol, options.weighting, stages, Path(folder))
             seconds = clock() - start
             if not best or seconds < best["seconds"]:
                 best = {"seconds": seconds, "frames": frames, "stages": dict(stages.seconds)}
     rate = best["frames"] / best["seconds"]
-    print(f"{rate:.1f} persons in frames a second ({options.clock} time), {best['frames']} of {len(paths)} sequences")
+    print(
+        f"{rate:.1f} persons in frames a second ({options.clock} time), {best['frames']} of {len(sequences)} sequences"
+    )
     for name in STAGES:
         spent = best["stages"][name]
         print(f"{name:10s} {1e3 * spent / best['frames']:8.2f} ms a person {100 * spent / best['seconds']:6.1f} %")

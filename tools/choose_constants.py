@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 
 from eval3dpw.commands.run_commands import FitOptions
-from eval3dpw.dataset.sequences import find_sequences
+from eval3dpw.dataset.catalogue import open_dataset
 from eval3dpw.judging.comparison import INITIAL, RAW
 from eval3dpw.judging.protocols import Protocol, find_protocol
 from eval3dpw.results.run_folder import track_errors
@@ -66,8 +66,9 @@ def choose(options: Choose) -> RefinementConfig:
     protocol = find_protocol(options.protocol)
     stages, _ = load_stages(options, (RAW,), protocol)
     observed: list[Observations] = []
-    for path in find_sequences(options.root, options.split, options.sequences):
-        observed += observe(read_fittable(path, options.root, protocol, options.limit), stages, oracle=False)
+    dataset = open_dataset(options.root)
+    for sequence in dataset.find(options.split, options.sequences):
+        observed += observe(read_fittable(dataset, sequence, protocol, options.limit), stages, oracle=False)
     start = mean_errors(observed, protocol, stages, INITIAL)
     print(f"{len(observed)} tracks, init {start}", flush=True)
     log: list[dict[str, Any]] = []

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from eval3dpw.commands.run_commands import Compare, Demo
-from eval3dpw.dataset.sequences import Track, iter_tracks
+from eval3dpw.dataset.catalogue import open_dataset
+from eval3dpw.dataset.sequences import Track
 from eval3dpw.drawing.pictures import PictureSource, draw_comparison, write_picture
 from eval3dpw.judging.comparison import INITIAL
 from eval3dpw.openworld.world.make import MakeWorldConfig, make_world
@@ -73,7 +74,7 @@ def draw_pictures(
         folder: for `<track>_<frame>.png`; pictures of an earlier run are removed.
     """
     sequences = list(dict.fromkeys(track["sequence"] for track in summary["tracks"]))
-    tracks = {track.name: track for track in iter_tracks(root, split, sequences)}
+    tracks = {track.name: track for track in open_dataset(root).tracks(split, sequences)}
     frames = [(track["track"], place) for track in summary["tracks"] for place in range(track["num_frames"])]
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
     for old in folder.glob("*.png"):
@@ -81,7 +82,7 @@ def draw_pictures(
     for number in progress(chosen, "pictures"):
         name, place = frames[number]
         source = _source(tracks[name], results, place, weighting)
-        picture = draw_comparison(source, load_body(gender=tracks[name].gender), load_body())
+        picture = draw_comparison(source, load_body(gender=tracks[name].require_truth().gender), load_body())
         write_picture(folder / f"{name}_{source.track.frame_ids[0]:05d}.png", picture)
     return len(chosen)
 

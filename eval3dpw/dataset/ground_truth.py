@@ -25,9 +25,14 @@ class CameraTruth:
 
 
 def camera_rotations(track: Track) -> Float[Tensor, "n 24 3 3"]:
-    """Joint rotations with the root's turned from the world's frame into the camera's."""
-    rotations = roma.rotvec_to_rotmat(torch.as_tensor(track.poses).reshape(len(track), len(SMPL24), 3))
-    R_camera_world = torch.as_tensor(track.T_camera_world[:, :3, :3])
+    """Joint rotations with the root's turned from the world's frame into the camera's.
+
+    Raises:
+        InputError: the track has no ground truth.
+    """
+    truth = track.require_truth()
+    rotations = roma.rotvec_to_rotmat(torch.as_tensor(truth.poses).reshape(len(track), len(SMPL24), 3))
+    R_camera_world = torch.as_tensor(truth.T_camera_world[:, :3, :3])
     rotations[:, 0] = R_camera_world @ rotations[:, 0]
     return rotations.float()
 
@@ -40,12 +45,16 @@ def camera_truth(track: Track, body: Body) -> CameraTruth:
     translation Rc (J0 + t) + tc - J0.
 
     Args:
-        body: of the track's gender; the offset depends on it and on the shape.
+        body: of the truth's gender; the offset depends on it and on the shape.
+
+    Raises:
+        InputError: the track has no ground truth.
     """
-    betas = torch.as_tensor(track.betas).float()
+    truth = track.require_truth()
+    betas = torch.as_tensor(truth.betas).float()
     root = rest_root(body, betas[None])[0].double()
-    T = torch.as_tensor(track.T_camera_world)
-    moved = torch.einsum("nij,nj->ni", T[:, :3, :3], torch.as_tensor(track.translation) + root) + T[:, :3, 3]
+    T = torch.as_tensor(truth.T_camera_world)
+    moved = torch.einsum("nij,nj->ni", T[:, :3, :3], torch.as_tensor(truth.translation) + root) + T[:, :3, 3]
     return CameraTruth(camera_rotations(track), betas.expand(len(track), -1), (moved - root).float())
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
+from eval3dpw.dataset.boxes import track_boxes
 from eval3dpw.dataset.ground_truth import camera_truth
-from eval3dpw.dataset.sequences import Track, track_boxes
+from eval3dpw.dataset.sequences import Track
 from eval3dpw.drawing.overlay import TRUTH_COLOUR, draw_keypoints, overlay_mesh, photo_panel, row_colours, side_view
 from fitting.bodies.body import Body
 from fitting.body_fits import BodyFits

@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eval3dpw.dataset.ground_truth import camera_rotations
-from eval3dpw.dataset.sequences import VALIDITY, Track
+from eval3dpw.dataset.sequences import Track
+from eval3dpw.dataset.validity import VALIDITY
 from eval3dpw.judging.alignment import similarity_alignment
 from eval3dpw.judging.metrics import (
     acceleration_error_mm,
@@ -56,7 +57,7 @@ class Protocol:
     vertices_to_pelvis: bool
     """Whether vertices are brought to the pelvis. If not, each body's root rests where its model file puts it."""
     validity: str
-    """Name of the rule (`sequences.VALIDITY`) by which frames count."""
+    """Name of the rule (`eval3dpw.dataset.validity.VALIDITY`) by which frames count."""
     source: str
     """The public code it follows."""
     publishes_mve: bool = True
@@ -204,9 +205,13 @@ def pose_truth(protocol: Protocol, track: Track, find_body: Callable[[str], Body
 
     Args:
         find_body: the body of a gender ('neutral', 'male', 'female').
+
+    Raises:
+        InputError: the track has no ground truth.
     """
-    body = find_body("neutral" if protocol.truth_body == "neutral" else track.gender)
-    betas = torch.as_tensor(track.betas).float().expand(len(track), -1)
+    truth = track.require_truth()
+    body = find_body("neutral" if protocol.truth_body == "neutral" else truth.gender)
+    betas = torch.as_tensor(truth.betas).float().expand(len(track), -1)
     return replace(pose_bodies(protocol, body, camera_rotations(track), betas), frame_ids=track.frame_ids)
 
 

@@ -56,10 +56,10 @@ def fitted_mesh(body: Body, fit: TrackFits, frame_ids: np.ndarray) -> MovingMesh
 
 def true_mesh(run: Run, name: str, frame_ids: np.ndarray) -> MovingMesh | None:
     """The meshes of the truth; None where the dataset is not there or lacks a frame."""
-    track = run.truth(name)
-    if track is None or not np.isin(frame_ids, track.frame_ids).all():
+    track = run.track(name)
+    if track is None or track.truth is None or not np.isin(frame_ids, track.frame_ids).all():
         return None
-    body = run.find_body(track.gender)
+    body = run.find_body(track.truth.gender)
     truth = camera_truth(track.select(np.searchsorted(track.frame_ids, frame_ids)), body)
     return moving_mesh(body, truth.rotations, truth.betas, truth.translation)
 

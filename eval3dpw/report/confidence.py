@@ -102,12 +102,12 @@ def _with_truth(
 ) -> tuple[dict[str, np.ndarray], np.ndarray] | None:
     if _TRUTH in found.scores:
         return {score: values.ravel() for score, values in found.scores.items()}, found.scores[_TRUTH].ravel()
-    track = run.truth(name)
-    if track is None or found.skeleton.oks_sigmas is None:
+    track = run.track(name)
+    if track is None or track.truth is None or found.skeleton.oks_sigmas is None:
         return None
     rows = evenly(len(found.frame_ids), budget)
     place = np.searchsorted(track.frame_ids, found.frame_ids[rows])
-    oks = oracle_confidence(track.select(place), found.xy_px[rows], found.skeleton, run.find_body(track.gender))
+    oks = oracle_confidence(track.select(place), found.xy_px[rows], found.skeleton, run.find_body(track.truth.gender))
     return {score: values[rows].ravel() for score, values in found.scores.items()}, oks.ravel()
 
 

@@ -120,7 +120,7 @@ def overlay_frames(run: Run, track: str, fit: TrackFits) -> Iterator[UInt8[np.nd
     Raises:
         InputError: neither image nor camera of the track is known.
     """
-    source, keypoints = run.truth(track), run.keypoints(track)
+    source, keypoints = run.track(track), run.keypoints(track)
     beside = read_npz(run.fit_folders[fit.weighting] / f"{track}.npz")
     if source is None and "intrinsics" not in beside:
         raise InputError(f"the camera of {track} is not known: give the dataset with --root")
@@ -128,7 +128,7 @@ def overlay_frames(run: Run, track: str, fit: TrackFits) -> Iterator[UInt8[np.nd
     size_wh = beside.get("image_size_wh", (2 * intrinsics[:2, 2] + 1).round())
     body, colour, rasteriser = run.find_body("neutral"), row_colours(run.rows)[fit.weighting], best_rasteriser()
     for frame_id in fit.frame_ids:
-        path = None if source is None else run.image_path(source, int(frame_id))
+        path = None if source is None else run.image_path(source.sequence, int(frame_id))
         image = np.full((int(size_wh[1]), int(size_wh[0]), 3), 200, np.uint8) if path is None else read_image(path)
         mesh = fitted_mesh(body, fit, np.array([frame_id]))
         drawn = overlay_mesh(image, mesh.vertices[0], body.faces, intrinsics, colour, 0.7, rasteriser)

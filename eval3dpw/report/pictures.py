@@ -146,7 +146,7 @@ def draw_frame(
     """Pictures of one frame: the photograph with keypoints, every row's body over it and from the side."""
     frame_ids = np.array([frame.frame_id])
     meshes = pose_rows(run, frame.track, fits, frame_ids)
-    track = run.truth(frame.track)
+    track = run.track(frame.track)
     faces = run.find_body("neutral").faces
     found = None if keypoints is None else _place(keypoints, frame.frame_id)
     camera = _camera(run, frame, track)
@@ -205,7 +205,7 @@ def _square(
 
 def _photo(run: Run, track: Track | None, frame_id: int, affine: np.ndarray) -> tuple[np.ndarray, str]:
     """The crop of the photograph, or a plain panel that says why there is none, and the same in words."""
-    path: Path | None = None if track is None else run.image_path(track, frame_id)
+    path: Path | None = None if track is None else run.image_path(track.sequence, frame_id)
     if path is not None:
         try:
             return photo_panel(read_image(path), affine, PANEL_PX), ""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from eval3dpw.dataset.sequences import Track, find_sequences, read_sequence
+from eval3dpw.dataset.catalogue import DEFAULT_DATASET, open_dataset
+from eval3dpw.dataset.sequences import SequenceDataset, Track
 from eval3dpw.judging.protocols import Protocol, find_protocol
 from eval3dpw.results.fits import TrackFits, fitted_weightings
 from eval3dpw.results.run_folder import SUMMARY_FILE
@@ -60,8 +61,8 @@ class Run:
 
     folder: Path
     summary: Mapping[str, Any]
-    root: Path | None
-    """The dataset, where it is still there; without it there is neither truth nor pictures."""
+    dataset: SequenceDataset | None
+    """Where it is still there; without it there is neither truth nor pictures."""
 
     _read: dict[str, dict[str, TrackFits]] = field(default_factory=dict, repr=False)
 
@@ -101,19 +102,19 @@ class Run:
         return load_body(directory, gender)
 
     @cached_property
-    def _truth(self) -> dict[str, Track]:
-        if self.root is None:
+    def _tracks(self) -> dict[str, Track]:
+        if self.dataset is None:
             return {}
         wanted = list(dict.fromkeys(track["sequence"] for track in self.summary["tracks"]))
+        split = str(self.configuration.get("split", "test"))
         try:
-            paths = find_sequences(self.root, str(self.configuration.get("split", "test")), wanted)
-            return {track.name: track for path in paths for track in read_sequence(path, image_root=None)}
+            return {track.name: track for track in self.dataset.tracks(split, wanted, with_images=False)}
         except InputError:
             return {}
 
-    def truth(self, name: str) -> Track | None:
+    def track(self, name: str) -> Track | None:
         """A track of the dataset with all its frames, without images; None where it is not there."""
-        return self._truth.get(name)
+        return self._tracks.get(name)
 
     def fits(self, name: str) -> dict[str, TrackFits]:
         """The bodies of one track by row, `init` first; only rows whose file is there. Each is read once."""
@@ -153,12 +154,9 @@ class Run:
         skeleton = _skeleton(str(arrays["skeleton"]), xy_px.shape[1])
         return TrackKeypoints(skeleton, arrays["frame_ids"], arrays["boxes_xywh"], xy_px, scores)
 
-    def image_path(self, track: Track, frame_id: int) -> Path | None:
-        """Where the image of a frame lies; None where it does not."""
-        if self.root is None:
-            return None
-        path = self.root / "imageFiles" / track.sequence / f"image_{frame_id:05d}.jpg"
-        return path if path.is_file() else None
+    def image_path(self, sequence: str, frame_id: int) -> Path | None:
+        """Where the image of a frame lies; None where it is not there."""
+        return None if self.dataset is None else self.dataset.image_path(sequence, frame_id)
 
 
 def _describe_frames(arrays: Mapping[str, np.ndarray]) -> bool:
@@ -196,9 +194,10 @@ def load_run(folder: str | Path, root: str | Path | None = None) -> Run:
     missing = [key for key in needed if not isinstance(summary, dict) or key not in summary]
     if missing:
         raise InputError(f"{path} is no summary of a run: it lacks {', '.join(missing)}")
-    given = root or summary.get("configuration", {}).get("root")
-    found = Path(given) if given else None
-    return Run(folder, summary, found if found is not None and found.is_dir() else None)
+    configuration = summary.get("configuration", {})
+    given = root or configuration.get("root")
+    there = given is not None and Path(given).is_dir()
+    return Run(folder, summary, open_dataset(given, configuration.get("dataset", DEFAULT_DATASET)) if there else None)
 
 
 def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:

@@ -92,7 +92,7 @@ def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[s
     colours = row_colours(run.rows)
     if not fitted:
         told.append("The fits of this run are not there any more: no pictures, no 3D scenes, no convergence.")
-    elif run.root is None:
+    elif run.dataset is None:
         told.append("The dataset of this run is not there: no images, no truth, no errors of single frames and joints.")
     tables = error_tables(run, fitted, limits, told)
     return {
@@ -159,8 +159,8 @@ def error_tables(run: Run, names: Sequence[str], limits: ReportLimits, told: lis
         return [FrameTable.load(path) for path in kept.values()]
     everything = []
     for name in names:
-        track = run.truth(name)
-        if track is None:
+        track = run.track(name)
+        if track is None or track.truth is None:
             continue
         common = track.frame_ids[run.protocol.valid_frames(track)]
         for fit in run.fits(name).values():
@@ -174,7 +174,7 @@ def error_tables(run: Run, names: Sequence[str], limits: ReportLimits, told: lis
         )
     tables = []
     for name in progress(list(dict.fromkeys(name for name, _ in chosen)), "report: errors"):
-        track = run.truth(name)
+        track = run.track(name)
         assert track is not None
         frame_ids = np.array([frame for owner, frame in chosen if owner == name])
         part = track.select(np.searchsorted(track.frame_ids, frame_ids))

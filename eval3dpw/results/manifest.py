@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from eval3dpw.dataset.sequences import SequenceDataset, SequenceRef
 from eval3dpw.judging.comparison import TrackMeans
 from eval3dpw.results.fits import FITS_FOLDER
 from eval3dpw.results.frame_errors import ERRORS_FOLDER
@@ -104,7 +105,13 @@ def refuse_inputs_among_results(out: Path, inputs: Sequence[Path]) -> None:
         raise InputError(f"{min(wanted)} is an input of this run and would be overwritten: choose another --out")
 
 
-def begin(out: Path, identity: Mapping[str, Any], sources: Mapping[str, Path], fresh: bool) -> dict[str, UnitRecord]:
+def begin(
+    out: Path,
+    identity: Mapping[str, Any],
+    dataset: SequenceDataset,
+    sequences: Sequence[SequenceRef],
+    fresh: bool,
+) -> dict[str, UnitRecord]:
     """Begin a run in a folder, or go on with it.
 
     Leftovers that belong to no finished sequence are removed, the parts of unfinished ones are kept.
@@ -112,7 +119,8 @@ def begin(out: Path, identity: Mapping[str, Any], sources: Mapping[str, Path], f
     Args:
         out: the run folder; the caller holds it (`sole_writer`).
         identity: all that the results depend on except the sequence files.
-        sources: the sequence files by name of the sequence, all of the run.
+        dataset: whose sequences these are.
+        sequences: all of the run.
         fresh: forget what is there.
 
     Returns:
@@ -131,9 +139,10 @@ def begin(out: Path, identity: Mapping[str, Any], sources: Mapping[str, Path], f
         _remove(out.glob(f"{PARTS_FOLDER}/*/*.npz"))
     elif manifest.is_file():
         _refuse(out, differences(_read(manifest), here))
+        sources = {sequence.name: sequence for sequence in sequences}
         done = {name: record for name in sources if (record := UnitRecord.load(out, name)) is not None}
-        changed = [name for name, record in done.items() if sha256(sources[name]) != record.source_sha256]
-        _refuse(out, [f"{sources[name].name} has other contents" for name in changed])
+        changed = [name for name, record in done.items() if dataset.digest(sources[name]) != record.source_sha256]
+        _refuse(out, [f"{sources[name].path.name} has other contents" for name in changed])
         done = {name: record for name, record in done.items() if record.holds(out)}
     elif _result_files(out):
         raise InputError(

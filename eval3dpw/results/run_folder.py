@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval3dpw.dataset.sequences import Track, find_sequences, read_sequence
+from eval3dpw.dataset.sequences import SequenceDataset, SequenceRef, Track
 from eval3dpw.judging.comparison import INITIAL, METRICS, Comparison, TrackErrors, TrackMeans
 from eval3dpw.judging.protocols import FrameErrors, Protocol, evaluate_track, join_errors, pose_truth
 from eval3dpw.results.fits import TrackFits, fitted_weightings
@@ -35,18 +35,18 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EAC
 class RunLog:
     """What a run did with each sequence."""
 
-    used: list[Path] = field(default_factory=list)
+    used: list[SequenceRef] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     """Why a sequence could not be used, by name."""
 
-    def attempt(self, path: Path, work: Callable[[], list[TrackMeans]]) -> list[TrackMeans]:
+    def attempt(self, sequence: SequenceRef, work: Callable[[], list[TrackMeans]]) -> list[TrackMeans]:
         """Run the work of one sequence; a user's mistake in it does not end the run."""
         try:
             result = work()
         except InputError as error:
-            self.failed[path.stem] = str(error)
+            self.failed[sequence.name] = str(error)
             return []
-        self.used.append(path)
+        self.used.append(sequence)
         return result
 
     def raise_if_nothing_was_done(self) -> None:
@@ -127,7 +127,7 @@ def frame_table(errors: TrackErrors, protocol: Protocol) -> FrameTable:
 
 
 def evaluate_files(
-    root: Path,
+    dataset: SequenceDataset,
     split: str,
     names: Sequence[str],
     results: Path,
@@ -145,21 +145,25 @@ def evaluate_files(
     """
     folders = fitted_weightings(results)
     tracks: list[TrackMeans] = []
-    for path in progress(find_sequences(root, split, names), "evaluating"):
-        tracks += log.attempt(path, partial(_evaluate_sequence, path, folders, protocol, find_body))
+    for sequence in progress(dataset.find(split, names), "evaluating"):
+        read = partial(dataset.read, sequence, with_images=False)
+        tracks += log.attempt(sequence, partial(_evaluate_sequence, read, folders, protocol, find_body))
     log.raise_if_nothing_was_done()
     if not tracks:
         raise InputError(
-            f"{results} holds no fits for the {split} sequences of {root}: is it the result of another split or root?"
+            f"{results} holds no fits for the {split} sequences of {dataset.root}: is it of another split or root?"
         )
     return Comparison(protocol, tuple(tracks))
 
 
 def _evaluate_sequence(
-    path: Path, folders: dict[str, Path], protocol: Protocol, find_body: Callable[[str], Body]
+    read: Callable[[], Sequence[Track]],
+    folders: dict[str, Path],
+    protocol: Protocol,
+    find_body: Callable[[str], Body],
 ) -> list[TrackMeans]:
     results = []
-    for track in read_sequence(path, image_root=None):
+    for track in read():
         files = {name: folder / f"{track.name}.npz" for name, folder in folders.items()}
         present = [name for name, file in files.items() if file.is_file()]
         if not present:

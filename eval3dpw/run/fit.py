@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from eval3dpw.commands.run_commands import Evaluate, FitOptions
-from eval3dpw.dataset.sequences import find_sequences
+from eval3dpw.dataset.catalogue import open_dataset
+from eval3dpw.dataset.sequences import SequenceRef
 from eval3dpw.judging.comparison import RAW, Comparison
 from eval3dpw.judging.protocols import Protocol, find_protocol
 from eval3dpw.report.run_report import write_report
@@ -67,7 +68,8 @@ def run_fits(options: FitOptions, weightings: Sequence[str]) -> dict[str, Any]:
     console = report_console()
     _check(options, weightings)
     protocol = find_protocol(options.protocol)
-    sources = {path.stem: path for path in find_sequences(options.root, options.split, options.sequences)}
+    dataset = open_dataset(options.root)
+    sources = {sequence.name: sequence for sequence in dataset.find(options.split, options.sequences)}
     unit, inputs = load_unit(options, tuple(weightings))
     if options.body_dir is not None and options.regressor is None and options.initial is None:
         console.print("Note: the packaged regressor predicts shapes of the packaged body, not of --body-dir's.")
@@ -84,14 +86,14 @@ def run_fits(options: FitOptions, weightings: Sequence[str]) -> dict[str, Any]:
         "source code": code_hash(),
     }
     with writing_to(options.out), sole_writer(options.out):
-        done = begin(options.out, identity, sources, options.fresh)
+        done = begin(options.out, identity, dataset, list(sources.values()), options.fresh)
         log, records = _do_units(options, weightings, unit, sources, done)
         tracks = [track for name in sources if name in records for track in records[name].tracks]
         record = {
             "command": type(options).__name__.lower(),
             "configuration": kept,
             "versions": versions(),
-            "inputs": {str(path): records[path.stem].source_sha256 for path in log.used} | hashes,
+            "inputs": {str(used.path): records[used.name].source_sha256 for used in log.used} | hashes,
         }
         summary = write_summary(options.out, Comparison(protocol, tuple(tracks)), log, record)
     print_summary(summary, console)
@@ -106,7 +108,7 @@ def _do_units(
     options: FitOptions,
     weightings: Sequence[str],
     unit: FitUnit,
-    sources: dict[str, Path],
+    sources: dict[str, SequenceRef],
     done: dict[str, UnitRecord],
 ) -> tuple[RunLog, dict[str, UnitRecord]]:
     """Do what is not done yet; gives back how it went and the records of all finished sequences.
@@ -116,7 +118,7 @@ def _do_units(
     """
     if done:
         say(f"{len(done)} of {len(sources)} sequences are finished in {options.out}: going on with the others")
-    left = [path for name, path in sources.items() if name not in done]
+    left = [sequence for name, sequence in sources.items() if name not in done]
     records, failed, start = dict(done), dict[str, str](), time.perf_counter()
     seconds: dict[str, float] = defaultdict(float)
     persons = 0
@@ -126,7 +128,7 @@ def _do_units(
             contextlib.closing(_start(options, weightings, unit, left)) as outcomes,
         ):
             for outcome in outcomes:
-                name = outcome.item.stem
+                name = outcome.item.name
                 result = outcome.result
                 if result is not None and result.record is not None:
                     records[name] = result.record
@@ -162,26 +164,26 @@ def _do_units(
             f"{stage} {spent / seconds['all']:.0%}" for stage, spent in seconds.items() if not stage.startswith("all")
         )
         say(f"{persons} persons in frames, {persons / wall:.1f} a second: {shares}")
-    used = [path for name, path in sources.items() if name in records]
+    used = [sequence for name, sequence in sources.items() if name in records]
     log = RunLog(used, {name: failed[name] for name in sources if name in failed})
     log.raise_if_nothing_was_done()
     return log, records
 
 
 def _start(
-    options: FitOptions, weightings: Sequence[str], unit: FitUnit, paths: Sequence[Path]
-) -> Generator[Done[Path, Outcome]]:
+    options: FitOptions, weightings: Sequence[str], unit: FitUnit, sequences: Sequence[SequenceRef]
+) -> Generator[Done[SequenceRef, Outcome]]:
     """Units of work on the engine that was asked for."""
     here = replace(options, **{name: _absolute(getattr(options, name)) for name in _PATHS})
     load = partial(load_work, here, tuple(weightings), code_hash())
-    paths = [_absolute(path) for path in paths]
+    items = [replace(sequence, path=_absolute(sequence.path)) for sequence in sequences]
     if options.engine == "ray":
         from eval3dpw.run.ray_engine import Ray
 
-        return Ray(options.address).run(load, paths)
-    if options.workers == 1 or (not options.workers and usable_cores() == 1) or len(paths) < 2:
-        return InProcess().run(lambda: unit, paths)
-    return Processes(options.workers).run(load, paths)
+        return Ray(options.address).run(load, items)
+    if options.workers == 1 or (not options.workers and usable_cores() == 1) or len(items) < 2:
+        return InProcess().run(lambda: unit, items)
+    return Processes(options.workers).run(load, items)
 
 
 def _absolute(path: Any) -> Any:
@@ -196,7 +198,7 @@ def load_unit(options: FitOptions, weightings: tuple[str, ...]) -> tuple[FitUnit
     """
     protocol = find_protocol(options.protocol)
     stages, inputs = load_stages(options, weightings, protocol)
-    return FitUnit(options.root, options.out, protocol, weightings, stages, options.limit), inputs
+    return FitUnit(open_dataset(options.root), options.out, protocol, weightings, stages, options.limit), inputs
 
 
 def load_work(options: FitOptions, weightings: tuple[str, ...], code: str) -> FitUnit:
@@ -227,7 +229,8 @@ def run_evaluation(options: Evaluate) -> Comparison:
     bodies = check_bodies(options.body_dir, protocol)
     log = RunLog()
     find_body = partial(load_body, options.body_dir)
-    comparison = evaluate_files(options.root, options.split, options.sequences, options.fits, protocol, find_body, log)
+    dataset = open_dataset(options.root)
+    comparison = evaluate_files(dataset, options.split, options.sequences, options.fits, protocol, find_body, log)
     summary = comparison.summary()
     if options.out is not None:
         fit_files = [file for folder in fitted_weightings(options.fits).values() for file in folder.glob("*.npz")]
@@ -235,7 +238,7 @@ def run_evaluation(options: Evaluate) -> Comparison:
             "command": "evaluate",
             "configuration": configuration(options),
             "versions": versions(),
-            "inputs": input_hashes([*log.used, *fit_files, *bodies]),
+            "inputs": input_hashes([*(used.path for used in log.used), *fit_files, *bodies]),
         }
         with writing_to(options.out):
             (options.out / SUMMARY_FILE).unlink(missing_ok=True)  # it stands only beside the results it belongs to

@@ -11,14 +11,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from eval3dpw.dataset.sequences import Track, person_boxes, read_sequence, track_boxes
+from eval3dpw.dataset.boxes import track_boxes
+from eval3dpw.dataset.sequences import SequenceDataset, SequenceRef, Track
 from eval3dpw.judging.comparison import INITIAL
 from eval3dpw.judging.oracle import oracle_confidence
 from eval3dpw.judging.protocols import Protocol
@@ -39,9 +39,6 @@ _Item = TypeVar("_Item")
 
 Calibrator = Callable[[InferredBatch], Mapping[str, Float[np.ndarray, "b k"]]]
 """What a calibration says of the keypoints of a batch, by the field of `KeypointEvidence` that it fills."""
-
-JOINT_BOX_SCALE = 1.2
-"""From the box around 3DPW's 2D joints to the person's: hands, feet and the top of the head lie outside the former."""
 
 
 @dataclass(frozen=True)
@@ -102,24 +99,26 @@ class Observations:
 
 def fittable(track: Track, protocol: Protocol, limit: int | None = None) -> Track:
     """The frames of a track that count under the protocol and have a box, at most `limit` of them, evenly spread."""
-    frames = np.flatnonzero(protocol.valid_frames(track) & person_boxes(track.poses2d)[1])
+    frames = np.flatnonzero(protocol.valid_frames(track) & track.has_box)
     if limit is not None and len(frames) > limit:
         frames = frames[np.linspace(0, len(frames) - 1, limit).round().astype(int)]
     return track.select(frames)
 
 
-def read_fittable(path: Path, root: Path, protocol: Protocol, limit: int | None) -> list[Track]:
+def read_fittable(
+    dataset: SequenceDataset, sequence: SequenceRef, protocol: Protocol, limit: int | None
+) -> list[Track]:
     """The tracks of a sequence with the frames to fit.
 
     Raises:
         InputError: the sequence cannot be read, or no actor has a frame that counts.
     """
-    tracks = [fittable(track, protocol, limit) for track in read_sequence(path, root / "imageFiles")]
+    tracks = [fittable(track, protocol, limit) for track in dataset.read(sequence)]
     tracks = [track for track in tracks if len(track)]
     if not tracks:
         raise InputError(
-            f"{path} has no valid frame under protocol {protocol.name} (rule {protocol.validity!r}: campose_valid, "
-            "poses2d): leave the sequence out with --sequences"
+            f"{sequence.path} has no valid frame under protocol {protocol.name} (rule {protocol.validity!r}: "
+            "campose_valid, poses2d): leave the sequence out with --sequences"
         )
     return tracks
 
@@ -139,7 +138,9 @@ def observe(tracks: Sequence[Track], stages: Stages, oracle: bool) -> list[Obser
         evidence = replace(seen.evidence, falloff=oks_falloff(stages.skeleton, seen.poses.boxes_xywh, size_px))
         if oracle:
             with stages.timed("oracle"):
-                true_oks = oracle_confidence(track, seen.poses.xy_px, stages.skeleton, stages.find_body(track.gender))
+                true_oks = oracle_confidence(
+                    track, seen.poses.xy_px, stages.skeleton, stages.find_body(track.require_truth().gender)
+                )
                 evidence = replace(evidence, oracle=true_oks)
         observations.append(replace(seen, evidence=evidence))
     return observations
@@ -149,7 +150,7 @@ def _look(tracks: Sequence[Track], stages: Stages) -> list[Observations]:
     """2D keypoints with what the network and the calibrations say of them, and initial bodies, of every track."""
     owner = np.concatenate([np.full(len(track), number) for number, track in enumerate(tracks)])
     images = [path for track in tracks for path in track.image_paths]
-    boxes = np.concatenate([track_boxes(track, JOINT_BOX_SCALE) for track in tracks])
+    boxes = np.concatenate([track_boxes(track) for track in tracks])
     # In the order of frames, so that an image shared by two actors is opened once.
     order = np.argsort(np.concatenate([track.frame_ids for track in tracks]), kind="stable")
     squares = _Squares.of(tracks, order, stages) if isinstance(stages.initial, Regressor) else None

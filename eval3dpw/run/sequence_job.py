@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eval3dpw.dataset.sequences import Track, track_boxes
+from eval3dpw.dataset.boxes import track_boxes
+from eval3dpw.dataset.sequences import SequenceDataset, SequenceRef, Track
 from eval3dpw.judging.comparison import METRICS, TrackErrors, TrackMeans, known_mean
 from eval3dpw.judging.protocols import JITTER, Protocol
 from eval3dpw.results.chunked_files import Arrays, Key, Parts, PartStore, SpoiltPartError, part_of
@@ -25,7 +26,6 @@ from eval3dpw.results.frame_errors import ERRORS_FOLDER
 from eval3dpw.results.manifest import PARTS_FOLDER, UnitRecord
 from eval3dpw.results.run_folder import KEYPOINTS_FOLDER, frame_table, track_errors
 from eval3dpw.run.pipeline import (
-    JOINT_BOX_SCALE,
     Observations,
     Stages,
     initial_fits,
@@ -60,16 +60,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class FitUnit:
-    """Fits one sequence after the other; called with the sequence's file."""
+    """Fits one sequence after the other; called with the sequence."""
 
-    root: Path
+    dataset: SequenceDataset
     out: Path
     protocol: Protocol
     weightings: tuple[str, ...]
     stages: Stages
     limit: int | None = None
 
-    def __call__(self, path: Path) -> Outcome:
+    def __call__(self, sequence: SequenceRef) -> Outcome:
         """Fit, evaluate and write the tracks of a sequence; a user's mistake in it is an outcome, no error.
 
         All arithmetic is done on one thread, so that sums keep their order and results their bits, whoever does it.
@@ -79,25 +79,25 @@ class FitUnit:
         record, failure = None, ""
         try:
             with single_thread():
-                record, persons = self._fit(path)
+                record, persons = self._fit(sequence)
         except InputError as error:
             failure = str(error)
         seconds = {stage: total - before.get(stage, 0.0) for stage, total in self.stages.seconds.items()}
         seconds |= {"all": time.perf_counter() - start, "all (CPU time)": time.process_time() - start_cpu}
-        return Outcome(path.stem, record, failure, seconds, persons)
+        return Outcome(sequence.name, record, failure, seconds, persons)
 
-    def _fit(self, path: Path) -> tuple[UnitRecord, int]:
+    def _fit(self, sequence: SequenceRef) -> tuple[UnitRecord, int]:
         with self.stages.timed("read"):
-            source = sha256(path)
-            tracks = read_fittable(path, self.root, self.protocol, self.limit)
+            source = self.dataset.digest(sequence)
+            tracks = read_fittable(self.dataset, sequence, self.protocol, self.limit)
             for track in tracks:
-                track_boxes(track, JOINT_BOX_SCALE)  # a bad box is found before any work, not in the last chunk
+                track_boxes(track)  # a bad box is found before any work, not in the last chunk
         chunks = [tracks] if whole_tracks(self.stages) else frame_chunks(tracks, CHUNK_FRAMES)
         if len(chunks) == 1:
             persons, store = sum(map(len, tracks)), None
             parts = Parts(None, 1, self._part(tracks))
         else:
-            store = PartStore(self.out / PARTS_FOLDER / f"{path.stem}-{source[:16]}")
+            store = PartStore(self.out / PARTS_FOLDER / f"{sequence.name}-{source[:16]}")
             missing = [number for number in range(len(chunks)) if number not in store]
             for number in missing:
                 part = self._part(chunks[number])
@@ -107,12 +107,12 @@ class FitUnit:
             parts = Parts(store, len(chunks))
         try:
             with self.stages.timed("write"), parts:
-                record = self._join(path.stem, source, tracks, parts)
+                record = self._join(sequence.name, source, tracks, parts)
         except SpoiltPartError:
             if store is None:
                 raise
             store.clear()
-            return self._fit(path)
+            return self._fit(sequence)
         if store is not None:
             store.clear()
         return record, persons

@@ -10,7 +10,8 @@ import roma
 import torch
 
 from eval3dpw.dataset.ground_truth import camera_truth
-from eval3dpw.dataset.sequences import Track, read_sequence
+from eval3dpw.dataset.sequences import SequenceRef, Track
+from eval3dpw.dataset.threedpw import read_sequence
 from eval3dpw.judging.comparison import Comparison
 from eval3dpw.judging.protocols import find_protocol
 from eval3dpw.results.fits import TrackFits
@@ -27,7 +28,7 @@ ROWS = {"init": 0.3, "raw": 0.2, "ccnet": 0.1}
 
 def jittered(track: Track, row: str, sigma: float, rng: np.random.Generator) -> TrackFits:
     """The truth with noise, and for a weighting what a solver says of each frame."""
-    truth, count = camera_truth(track, load_body(gender=track.gender)), len(track)
+    truth, count = camera_truth(track, load_body(gender=track.require_truth().gender)), len(track)
     turn = roma.rotvec_to_rotmat(torch.tensor(rng.normal(0, sigma, (count, 24, 3))))
     said = () if row == "init" else (np.zeros(count, int), rng.integers(3, 30, count), *rng.uniform(1, 9, (2, count)))
     fits = BodyFits((truth.rotations.double() @ turn).numpy(), truth.betas.numpy(), truth.translation.numpy(), *said)
@@ -66,7 +67,7 @@ def write_run(
             results.append(errors.means())
             if keep_errors:
                 frame_table(errors, protocol).save(out / ERRORS_FOLDER)
-        log.used.append(path)
+        log.used.append(SequenceRef(path.stem, path))
     configuration = {"root": str(root), "out": str(out), "split": "test", "sequences": [], "flip": True}
     record = {"command": "compare", "configuration": configuration, "versions": {"python": "3"}, "inputs": {}}
     write_summary(out, Comparison(protocol, tuple(results)), log, record)

@@ -4,7 +4,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from eval3dpw.dataset.ground_truth import camera_truth, project_px, rest_root
-from eval3dpw.dataset.sequences import read_sequence
+from eval3dpw.dataset.threedpw import read_sequence
 from fitting.bodies.body import load_body
 
 
@@ -20,14 +20,14 @@ def track(tmp_path, make_sequence, write_sequence):
 
 def test_the_body_in_the_camera_is_the_world_body_moved_rigidly(track):
     body = load_body(gender="male")
-    world_rotations = torch.as_tensor(Rotation.from_rotvec(track.poses.reshape(-1, 3)).as_matrix()).float()
+    world_rotations = torch.as_tensor(Rotation.from_rotvec(track.truth.poses.reshape(-1, 3)).as_matrix()).float()
     truth = camera_truth(track, body)
     with torch.no_grad():
         world = body(
-            world_rotations.reshape(6, 24, 3, 3), truth.betas, torch.as_tensor(track.translation).float()
+            world_rotations.reshape(6, 24, 3, 3), truth.betas, torch.as_tensor(track.truth.translation).float()
         ).vertices.double()
         camera = body(truth.rotations, truth.betas, truth.translation).vertices.double()
-    T = torch.as_tensor(track.T_camera_world)
+    T = torch.as_tensor(track.truth.T_camera_world)
     moved = torch.einsum("nij,nvj->nvi", T[:, :3, :3], world) + T[:, None, :3, 3]
     torch.testing.assert_close(camera, moved, atol=1e-5, rtol=0)
 

@@ -4,7 +4,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from eval3dpw.dataset.ground_truth import camera_truth
-from eval3dpw.dataset.sequences import read_sequence
+from eval3dpw.dataset.threedpw import read_sequence
 from eval3dpw.drawing.pictures import PANEL_PX, PictureSource, draw_comparison, write_picture
 from fitting.bodies.body import load_body
 from fitting.body_fits import BodyFits

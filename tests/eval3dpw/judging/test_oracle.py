@@ -5,7 +5,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from eval3dpw.dataset.ground_truth import camera_truth
-from eval3dpw.dataset.sequences import read_sequence
+from eval3dpw.dataset.threedpw import read_sequence
 from eval3dpw.judging.oracle import oracle_confidence, silhouette_area, true_keypoints
 from fitting.bodies.body import load_body
 from pose2d.skeletons import COCO17

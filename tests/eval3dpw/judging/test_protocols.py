@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from eval3dpw.dataset.sequences import iter_tracks
+from eval3dpw.dataset.threedpw import ThreeDPW
 from eval3dpw.judging.metrics import acceleration_error_mm
 from eval3dpw.judging.protocols import (
     PROTOCOLS,
@@ -56,9 +56,7 @@ def world(inputs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tracks(world):
-    from eval3dpw.dataset.sequences import find_sequences, read_sequence
-
-    return [track for path in find_sequences(world[0], "test") for track in read_sequence(path, None)]
+    return list(ThreeDPW(world[0]).tracks("test", with_images=False))
 
 
 def evaluate(name: str, world, tracks) -> FrameErrors:
@@ -199,6 +197,6 @@ def test_a_protocol_on_regressed_joints_says_when_there_is_no_regressor(world, t
         pose_truth(PROTOCOLS["spin"], tracks[0], lambda gender: load_body(tmp_path, gender))
 
 
-def test_iter_tracks_needs_the_images(world):
+def test_images_that_are_asked_for_must_be_there(world):
     with pytest.raises(InputError, match="image_00000"):
-        list(iter_tracks(world[0], "test"))
+        list(ThreeDPW(world[0]).tracks("test"))

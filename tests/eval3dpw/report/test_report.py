@@ -199,7 +199,7 @@ def test_ten_thousand_frames_are_sampled_evenly_and_the_page_says_so():
 def test_errors_that_the_run_kept_are_taken(make_run):
     folder = make_run()
     run = load_run(folder)
-    table = tabulate_errors(run.truth("walk_0"), run.fits("walk_0"), run.protocol, run.find_body)
+    table = tabulate_errors(run.track("walk_0"), run.fits("walk_0"), run.protocol, run.find_body)
     other = replace(table, errors_mm={name: values + 1000 for name, values in table.errors_mm.items()})
     other.save(folder / ERRORS_FOLDER)
     assert FrameTable.load(folder / ERRORS_FOLDER / "walk_0.npz").rows == tuple(ROWS)

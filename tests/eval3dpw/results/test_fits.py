@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from eval3dpw.dataset.sequences import read_sequence
+from eval3dpw.dataset.threedpw import read_sequence
 from eval3dpw.results.fits import GivenPredictions, TrackFits, fitted_weightings
 from fitting.body_fits import BodyFits
 from pose2d.errors import InputError

@@ -4,10 +4,12 @@ import os
 
 import pytest
 
+from eval3dpw.dataset.sequences import SequenceRef
+from eval3dpw.dataset.threedpw import ThreeDPW
 from eval3dpw.judging.comparison import TrackMeans
+from eval3dpw.results import manifest
 from eval3dpw.results.manifest import (
     UnitRecord,
-    begin,
     differences,
     record_path,
     refuse_inputs_among_results,
@@ -37,6 +39,11 @@ def sources(tmp_path):
 def out(tmp_path):
     (tmp_path / "out").mkdir()
     return tmp_path / "out"
+
+
+def begin(out, identity, sources, fresh):
+    sequences = [SequenceRef(name, path) for name, path in sources.items()]
+    return manifest.begin(out, identity, ThreeDPW(out.parent), sequences, fresh)
 
 
 def finish(out, sources, name):

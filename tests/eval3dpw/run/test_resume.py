@@ -162,7 +162,7 @@ def test_a_sequence_that_failed_is_tried_again(run, world, tmp_path, monkeypatch
     image.write_bytes(whole)
     done = []
     work = FitUnit.__call__
-    monkeypatch.setattr(FitUnit, "__call__", lambda self, path: done.append(path.stem) or work(self, path))
+    monkeypatch.setattr(FitUnit, "__call__", lambda self, sequence: done.append(sequence.name) or work(self, sequence))
     assert run("here", "--sequences", "alone_00", "two_00")[0] == 0
     assert done == ["alone_00"]
     assert run("calm", "--sequences", "alone_00", "two_00")[0] == 0
@@ -170,7 +170,7 @@ def test_a_sequence_that_failed_is_tried_again(run, world, tmp_path, monkeypatch
 
 
 def test_chunks_hold_every_frame_once(world):
-    from eval3dpw.dataset.sequences import read_sequence
+    from eval3dpw.dataset.threedpw import read_sequence
 
     tracks = read_sequence(world / "sequenceFiles" / "test" / "two_00.pkl", None)
     tracks = [tracks[0].select(np.array([0, 2])), tracks[1].select(np.array([2]))]

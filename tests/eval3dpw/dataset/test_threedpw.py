@@ -4,14 +4,8 @@ import pickle
 import numpy as np
 import pytest
 
-from eval3dpw.dataset.sequences import (
-    VALIDITY,
-    find_sequences,
-    iter_tracks,
-    person_boxes,
-    read_sequence,
-    track_boxes,
-)
+from eval3dpw.dataset.sequences import SequenceRef
+from eval3dpw.dataset.threedpw import ThreeDPW, read_sequence
 from pose2d.errors import InputError
 
 
@@ -19,15 +13,16 @@ def test_reads_every_actor_with_3dpw_axes(tmp_path, make_sequence, write_sequenc
     data = make_sequence("walk_00", frames=3, actors=2)
     write_sequence(tmp_path, data)
     write_sequence(tmp_path, make_sequence("arguing_00", frames=2, seed=1))
-    tracks = list(iter_tracks(tmp_path, "test"))
+    tracks = list(ThreeDPW(tmp_path).tracks("test"))
     assert [track.name for track in tracks] == ["arguing_00_0", "walk_00_0", "walk_00_1"]
     last = tracks[-1]
-    assert (last.gender, len(last), last.image_size_wh) == ("female", 3, (64, 48))
-    assert last.poses2d.shape == (3, 18, 3)
-    assert last.poses2d[2, 5, 1] == data["poses2d"][1][2, 1, 5]
+    assert (last.truth.gender, len(last), last.image_size_wh) == ("female", 3, (64, 48))
+    assert last.detected.xy_px.shape == (3, 18, 2)
+    assert last.detected.xy_px[2, 5, 1] == data["poses2d"][1][2, 1, 5]
+    assert last.detected.score[2, 5] == data["poses2d"][1][2, 2, 5]
     assert last.image_paths[2].name == "image_00002.jpg"
-    np.testing.assert_array_equal(last.translation, data["trans"][1])
-    assert [track.name for track in iter_tracks(tmp_path, "test", ["walk_00"])] == ["walk_00_0", "walk_00_1"]
+    np.testing.assert_array_equal(last.truth.translation, data["trans"][1])
+    assert [track.name for track in ThreeDPW(tmp_path).tracks("test", ["walk_00"])] == ["walk_00_0", "walk_00_1"]
 
 
 def test_select_by_mask_and_by_index(tmp_path, make_sequence, write_sequence):
@@ -36,7 +31,7 @@ def test_select_by_mask_and_by_index(tmp_path, make_sequence, write_sequence):
     for part in (masked, picked):
         assert part.frame_ids.tolist() == [1, 3]
         assert [path.name for path in part.image_paths] == ["image_00001.jpg", "image_00003.jpg"]
-        np.testing.assert_array_equal(part.poses, track.poses[[1, 3]])
+        np.testing.assert_array_equal(part.truth.poses, track.truth.poses[[1, 3]])
 
 
 def test_images_are_not_needed_to_evaluate(tmp_path, make_sequence, write_sequence):
@@ -89,7 +84,7 @@ def test_garbage_cameras_are_allowed_where_the_file_calls_them_invalid(tmp_path,
     data["cam_poses"][1] = 7.0
     data["campose_valid"][0][1] = 0
     (track,) = read_sequence(write_sequence(tmp_path, data), tmp_path / "imageFiles")
-    assert track.campose_valid.tolist() == [True, False, True, True]
+    assert track.truth.camera_known.tolist() == [True, False, True, True]
 
 
 def test_a_missing_image_in_the_middle_is_named(tmp_path, make_sequence, write_sequence):
@@ -119,14 +114,14 @@ def test_truncated_and_malicious_pickles_are_refused_and_not_run(tmp_path, make_
 
 def test_folders_splits_and_names_are_checked(tmp_path, make_sequence, write_sequence):
     with pytest.raises(InputError, match="no such directory"):
-        find_sequences(tmp_path / "nowhere", "test")
+        ThreeDPW(tmp_path / "nowhere").find("test")
     with pytest.raises(InputError, match="sequenceFiles"):
-        find_sequences(tmp_path, "test")
+        ThreeDPW(tmp_path).find("test")
     write_sequence(tmp_path, make_sequence("s"))
     with pytest.raises(InputError, match="validation"):
-        find_sequences(tmp_path, "all")
+        ThreeDPW(tmp_path).find("all")
     with pytest.raises(InputError, match="no sequence t"):
-        find_sequences(tmp_path, "test", ["s", "t"])
+        ThreeDPW(tmp_path).find("test", ["s", "t"])
 
 
 @pytest.mark.parametrize("kept", [-30, 0])
@@ -138,44 +133,13 @@ def test_a_truncated_image_is_refused(tmp_path, make_sequence, write_sequence, k
         read_sequence(sequence, tmp_path / "imageFiles")
 
 
-def test_person_boxes_by_hand():
-    poses2d = np.zeros((2, 18, 3))
-    poses2d[0, 3] = (10, 20, 0.9)
-    poses2d[0, 7] = (30, 60, 0.1)
-    poses2d[0, 9] = (500, 500, 0.0)
-    boxes_xywh, exists = person_boxes(poses2d, scale=1.2)
-    assert exists.tolist() == [True, False]
-    np.testing.assert_allclose(boxes_xywh[0], (20 - 12, 40 - 24, 24, 48))
-    assert np.isnan(boxes_xywh[1]).all()
-
-
-@pytest.mark.parametrize(
-    ("joints", "words"),
-    [((300.0, 20.0), "outside the 64x48 image"), (None, "no joint at frame 2"), ((7.0, 9.0), "zero")],
-)
-def test_boxes_that_cannot_be_used(tmp_path, make_sequence, write_sequence, joints, words):
-    data = make_sequence("s")
-    if joints is None:
-        data["poses2d"][0][2] = 0
-    elif words == "zero":
-        data["poses2d"][0][2, :2] = np.array(joints)[:, None]
-    else:
-        data["poses2d"][0][2, 0] += joints[0]
-    (track,) = read_sequence(write_sequence(tmp_path, data), tmp_path / "imageFiles")
-    with pytest.raises(InputError, match=words) as caught:
-        track_boxes(track)
-    assert "s.pkl" in str(caught.value)
-    assert "frame 2" in str(caught.value)
-
-
-def test_validity_rules_by_hand(tmp_path, make_sequence, write_sequence):
-    data = make_sequence("s", frames=5)
-    data["campose_valid"][0][0] = 0
-    data["poses2d"][0][1] = 0
-    data["poses2d"][0][2, 2, 2:8] = 0.2  # right and left arm below VIBE's threshold: 6 limb joints are left
-    data["poses2d"][0][3, 2] = 0  # coordinates, but no confidence
-    (track,) = read_sequence(write_sequence(tmp_path, data), tmp_path / "imageFiles")
-    assert VALIDITY["campose"](track).tolist() == [False, True, True, True, True]
-    assert VALIDITY["spin"](track).tolist() == [False, False, True, False, True]
-    assert VALIDITY["official"](track).tolist() == [False, False, True, True, True]
-    assert VALIDITY["vibe"](track).tolist() == [True, False, False, False, True]
+def test_images_and_digests_of_a_found_sequence(tmp_path, make_sequence, write_sequence):
+    path = write_sequence(tmp_path, make_sequence("s"))
+    dataset = ThreeDPW(tmp_path)
+    (found,) = dataset.find("test")
+    assert found == SequenceRef("s", path)
+    assert dataset.image_path("s", 2) == tmp_path / "imageFiles" / "s" / "image_00002.jpg"
+    assert dataset.image_path("s", 99) is None
+    before = dataset.digest(found)
+    path.write_bytes(pickle.dumps(make_sequence("s", seed=1)))
+    assert dataset.digest(found) != before
