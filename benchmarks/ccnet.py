@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from torch import nn
 
 from calibration.ccnet.branches import HEADS, BranchInputs, Head
 from calibration.ccnet.cost import measure_ccnet
@@ -85,7 +84,6 @@ def main(options: Benchmark) -> None:
     """Measure, print, write."""
     torch.set_num_threads(options.threads)
     network = build_network(options.network)
-    assert isinstance(network, nn.Module)
     network.eval()
     width, height = network.input_spec.size_wh
     images = torch.randn(options.batch, 3, height, width)

@@ -142,7 +142,6 @@ def compare(name: str, official: Path | None, batch: int, rounds: int, clock: Ca
     from pose2d.networks.catalogue import build_network
 
     network = build_network(name)
-    assert isinstance(network, nn.Module)
     prepare_for_inference(network)
     width, height = network.input_spec.size_wh
     images = torch.randn(batch, 3, height, width)
@@ -189,7 +188,6 @@ def measure_detect(name: str, persons: int, batch: int, clock: Callable[[], floa
 
     set_quiet(True)
     network = build_network(name)
-    assert isinstance(network, nn.Module)
     width, height = network.input_spec.size_wh
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as directory:

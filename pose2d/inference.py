@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from torch import nn
 
 from pose2d.console.progress import meter
 from pose2d.crops import apply_affine, box_to_crop, crop_scale, invert_affine, warp_crop
@@ -205,8 +204,7 @@ def infer_crops(
     network: PoseNetwork, crops: CropBatch, skeleton: Skeleton, flip: bool = True, keep_maps: bool = True
 ) -> InferredBatch:
     """What the network says of persons that are cut out already; arguments as of `infer_batches`."""
-    device = next(iter(network.parameters())).device if isinstance(network, nn.Module) else torch.device("cpu")
-    pixels = torch.from_numpy(crops.pixels).to(device)
+    pixels = torch.from_numpy(crops.pixels).to(network.device)
     output = predict(network, network.input_spec.normalise(pixels), skeleton.flip_pairs if flip else None)
     xy = apply_affine(invert_affine(crops.affines), output.xy_px.double().cpu().numpy())
     sigma = None

@@ -22,14 +22,13 @@ from pose2d.datasets.names import DatasetName
 from pose2d.errors import InputError
 from pose2d.files.storage import sha256
 from pose2d.networks.base import PoseNetwork
-from pose2d.networks.packaged import checkpoint_metadata, load_network
+from pose2d.networks.packaged import load_network
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from calibration.commands.ccnet_commands import Ablate, Calibrate, Tables
 
-_PUBLISHED_TARGET_CELLS = {192: 2.0, 256: 2.0, 288: 3.0}
 _SEEN_PERSONS = 500
 
 
@@ -185,21 +184,16 @@ def split_views(
     return [cache_features(network, dataset, directory, views=one, fabric=fabric) for one in views]
 
 
-def target_cells(network: PoseNetwork, checkpoint: Path) -> float:
-    """l~ of the network's training in heatmap cells: from the checkpoint's metadata, else as published for its input.
+def target_cells(network: PoseNetwork) -> float:
+    """l~ of the network's training in heatmap cells.
 
     Raises:
-        InputError: neither says.
+        InputError: neither its checkpoint nor the published configurations say.
     """
-    text = checkpoint_metadata(checkpoint).get("config", "{}")
-    try:
-        return float(json.loads(text)["heatmap_sigma"])
-    except (KeyError, TypeError, ValueError):
-        pass
-    width = network.input_spec.size_wh[0]
-    if width not in _PUBLISHED_TARGET_CELLS:
+    if network.target_cells is None:
+        width, height = network.input_spec.size_wh
         raise InputError(
-            f"{checkpoint} does not say how wide its target heatmaps were, and there is no usual width for inputs of "
-            f"{width} pixels: put heatmap_sigma into its metadata"
+            f"the network's checkpoint does not say how wide its target heatmaps were, and there is no usual width for "
+            f"inputs of {width}x{height} pixels: put heatmap_sigma into its metadata"
         )
-    return _PUBLISHED_TARGET_CELLS[width]
+    return network.target_cells

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from calibration.ccnet.branches import BranchInputs, Head
@@ -44,7 +43,6 @@ def measure_ccnet(name: str, head: Head, skeleton: Skeleton = COCO17, input_size
     keypoints = len(skeleton)
     with torch.device("meta"):
         network = build_network(name, keypoints, input_size)
-        assert isinstance(network, nn.Module)
         width, height = network.input_spec.size_wh
         feature = network.eval()(torch.empty(1, 3, height, width)).feature
         members = BRANCH_TRAININGS[head].members

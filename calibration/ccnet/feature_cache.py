@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
 from calibration.ccnet.altered_views import Views
-from calibration.ccnet.features import CachedFeatures, hash_network, peak_statistics
+from calibration.ccnet.features import CachedFeatures, peak_statistics
 from pose2d.console.progress import say, track
 from pose2d.crops import crop_scale
 from pose2d.datasets.coco import KeypointDataset
@@ -62,8 +61,8 @@ def cache_features(
     Raises:
         InputError: nobody can be cropped, there is no room on the disk, or an existing cache is damaged.
     """
-    assert isinstance(network, nn.Module)
-    network_hash = hash_network(network)
+    network_hash = network.identity
+    flip = flip and network.has_flip_test
     dataset = dataset if views is None else views.dataset
     key = {
         "network": network_hash,
@@ -71,10 +70,9 @@ def cache_features(
         "persons": hashlib.sha256(dataset.annotation_ids.tobytes()).hexdigest(),
         "boxes": hashlib.sha256(np.round(dataset.boxes_xywh, 3).tobytes()).hexdigest(),
         "flip": flip,
-        "decoding": str(getattr(network, "decoding", "")),
+        "decoding": "",
+        **network.output_choices,
     }
-    if hasattr(network, "score"):  # of IPR and Poseur: which of its scores the family gives
-        key["score"] = network.score
     if views is not None:
         key["view"] = views.digest
     if fabric is not None and fabric.strategy.precision.precision != "32-true":
@@ -86,10 +84,10 @@ def cache_features(
     if not (folder / "cache.json").is_file():
         folder = Path(directory) / f"features-{name}-{size_wh[0]}x{size_wh[1]}"
     if fabric is not None:
-        network.to(fabric.device)
+        network.move_to(fabric.device)
     if not (folder / "cache.json").is_file():
         _fill(network, dataset, views, folder, key, flip, batch, fabric)
-    return replace(_open(folder, dataset, views, network_hash), size_wh=size_wh)
+    return replace(_open(folder, dataset, views, network_hash), size_wh=size_wh, cell_px=network.cell_px)
 
 
 def _fill(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 from calibration.ccnet.altered_views import Views
 from calibration.theory import falloff_px, oks
@@ -32,9 +31,10 @@ class CachedFeatures:
         statistics: of each heatmap's peak, see `peak_statistics`; for regression networks the spread alone.
         scale: crop pixels per image pixel.
         feature: penultimate features as half floats, memory-mapped; a map or a vector a person.
-        network_hash: of the network (`hash_network`).
+        network_hash: the network's identity.
         views: of the persons, where they were not seen as they are; `dataset` is theirs.
         size_wh: of the crops in pixels; None where that is not known.
+        cell_px: side of a heatmap's cell in crop pixels; None without heatmaps.
     """
 
     dataset: KeypointDataset
@@ -46,6 +46,7 @@ class CachedFeatures:
     network_hash: str
     views: Views | None = None
     size_wh: tuple[int, int] | None = None
+    cell_px: float | None = None
 
     def __len__(self) -> int:
         return len(self.feature)
@@ -102,17 +103,6 @@ class CachedFeatures:
             feature=feature,
             views=None if self.views is None else self.views.select(rows),
         )
-
-
-def hash_network(network: nn.Module) -> str:
-    """SHA-256 of a network's parameters and statistics by name: who computed a feature."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        if name.endswith("num_batches_tracked"):
-            continue
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(value.detach().float().cpu().numpy()).tobytes())
-    return digest.hexdigest()
 
 
 def peak_statistics(output: NetworkOutput, size_wh: tuple[int, int]) -> Float[Tensor, "b k s"]:

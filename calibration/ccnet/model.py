@@ -269,7 +269,7 @@ def check_fits(branch: CCNet, network_hash: str, skeleton: Skeleton, size_wh: tu
 
     Args:
         branch: to use.
-        network_hash: of the pose network (`calibration.ccnet.features.hash_network`).
+        network_hash: identity of the pose network.
         skeleton: of its keypoints.
         size_wh: of its crops in pixels; None where that is not known.
 

@@ -63,10 +63,10 @@ def ablate(options: Ablate) -> Iterator[list[str]]:
     Raises:
         InputError: the data or the checkpoint cannot be used.
     """
-    network, checkpoint = network_of(options, options.network)
+    network, _ = network_of(options, options.network)
     calibration, validation, test = features_of_splits(network, options)
     title = f"{options.network}, {len(test)} persons of {options.test_split}, fitted on {len(calibration)}"
-    cells = target_cells(network, checkpoint) if calibration.poses.sigma_px is None else 1.0
+    cells = target_cells(network) if calibration.poses.sigma_px is None else 1.0
     views = views_of_splits(network, options)
     data = _Data(network, calibration, validation, test, views, cells, title, options)
     for what, table in _TABLES.items():

@@ -114,7 +114,8 @@ def fine_tuned_features(
     Returns:
         Features of `train` and of each of `others`.
     """
-    assert isinstance(network, nn.Module)
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{type(network).__name__} has no parameters to fine-tune: leave --fine-tune-minutes out")
     torch.manual_seed(seed)
     copied: Any = copy.deepcopy(network).eval()
     parameters = list(copied.parameters())
@@ -157,8 +158,7 @@ def _crops(network: PoseNetwork, cache: CachedFeatures, batch: int) -> Iterator[
 
 
 def _early_stage(network: PoseNetwork) -> nn.Module:
-    assert isinstance(network, nn.Module)
-    for name, module in network.named_modules():
+    for name, module in network.named_modules() if isinstance(network, nn.Module) else ():
         if name.split(".")[-1] in _EARLY:
             return module
     raise InputError(f"{type(network).__name__} has no early stage that is known ({', '.join(_EARLY)})")

@@ -20,6 +20,7 @@ from calibration.coco.matching import match
 from calibration.experiments.comparison import detections_of, truth_of
 from calibration.file_calibration.calibrators import fit_isotonic
 from calibration.rescoring import AreaRegressor, rescore, sigma_px_from_maximum
+from pose2d.errors import InputError
 
 BRANCH_TRAININGS: dict[Head, BranchTraining] = {
     "scores": BranchTraining(head="scores", epochs=60, patience=15),
@@ -131,8 +132,9 @@ def _spread_px(cache: CachedFeatures, target_cells: float) -> np.ndarray:
     """sigma_k in image pixels from what the network says: its own spread, or its heatmaps' maxima."""
     if cache.poses.sigma_px is not None:
         return cache.poses.sigma_px
-    cell_px = 4.0 / cache.scale
-    return sigma_px_from_maximum(cache.poses.raw_score, target_cells, cell_px)
+    if cache.cell_px is None:
+        raise InputError("the network gives neither spreads nor heatmaps: it has no closed form")
+    return sigma_px_from_maximum(cache.poses.raw_score, target_cells, cache.cell_px / cache.scale)
 
 
 def _isotonic(calibration: CachedFeatures, test: CachedFeatures) -> Confidence:

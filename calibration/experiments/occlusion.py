@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float
 
 from calibration.aggregation import above_threshold
-from calibration.ccnet.features import hash_network
 from calibration.ccnet.model import CCNet, calibrate_batch, check_fits
 from calibration.theory import falloff_px, oks
 from pose2d.console.progress import track
@@ -69,7 +68,7 @@ def growing_patch(
     Raises:
         InputError: the branch is of another network, or nobody shows the keypoint.
     """
-    check_fits(branch, hash_network(network), dataset.skeleton, network.input_spec.size_wh)  # type: ignore[arg-type]
+    check_fits(branch, network.identity, dataset.skeleton, network.input_spec.size_wh)
     number = dataset.skeleton.index(keypoint)
     rows = np.flatnonzero(dataset.visible[:, number] == 2)[:persons]
     if len(rows) == 0:

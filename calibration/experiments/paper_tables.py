@@ -154,10 +154,10 @@ def _families(options: Tables) -> Iterator[_Family]:
             except InputError:
                 continue
         found = True
-        network, checkpoint = network_of(options, network_name)
+        network, _ = network_of(options, network_name)
         calibration, validation, test = features_of_splits(network, options)
         mean_area = float(calibration.dataset.areas.mean())
-        cells = target_cells(network, checkpoint) if calibration.poses.sigma_px is None else 1.0
+        cells = target_cells(network) if calibration.poses.sigma_px is None else 1.0
         views, validation_views = views_of_splits(network, options)
         confidences = all_confidences(
             calibration,

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 import calibration
 from calibration.ccnet.calibrate import target_cells
-from calibration.ccnet.features import hash_network
 from calibration.ccnet.files import load_ccnet
 from calibration.ccnet.model import CCNet, calibrate_batch, check_fits
 from calibration.rescoring import rescore, sigma_px_from_maximum
@@ -46,15 +44,14 @@ def load_2d_stage(
     if _NEED_CCNET & set(weightings):
         branch_path = _WEIGHTS / f"ccnet-{name}.safetensors" if ccnet is None else ccnet
         branch = load_ccnet(branch_path)
-        assert isinstance(network, nn.Module)
         try:
-            check_fits(branch, hash_network(network), COCO17, network.input_spec.size_wh)
+            check_fits(branch, network.identity, COCO17, network.input_spec.size_wh)
         except InputError as error:
             raise InputError(f"{branch_path} with {path}: {error}") from None
         calibrators.append(CCNetCalibrator(branch, network.input_spec.size_wh))
         files.append(branch_path)
     if "rescored" in weightings:
-        calibrators.append(ClosedForm(network, path))
+        calibrators.append(ClosedForm(network))
     return network, tuple(calibrators), files
 
 
@@ -78,8 +75,8 @@ class ClosedForm:
     (`fitting.weightings.oks_falloff`): nothing else is known of it without a segmentation.
     """
 
-    def __init__(self, network: PoseNetwork, checkpoint: Path) -> None:
-        self._network, self._checkpoint = network, checkpoint
+    def __init__(self, network: PoseNetwork) -> None:
+        self._network = network
 
     def __call__(self, batch: InferredBatch) -> Mapping[str, np.ndarray]:
         """Field of `KeypointEvidence`.
@@ -87,13 +84,12 @@ class ClosedForm:
         Raises:
             InputError: the network gives neither heatmaps nor sigmas, or does not say how wide its targets were.
         """
-        poses, maps = batch.poses, batch.output.heatmaps
+        poses, cell_px = batch.poses, self._network.cell_px
         if poses.sigma_px is not None:
             sigma_px = poses.sigma_px
-        elif maps is not None:
-            cell_px = self._network.input_spec.size_wh[0] / maps.shape[-1] / crop_scale(batch.affines)
-            cells = target_cells(self._network, self._checkpoint)
-            sigma_px = sigma_px_from_maximum(poses.raw_score, cells, cell_px)
+        elif cell_px is not None:
+            cells = target_cells(self._network)
+            sigma_px = sigma_px_from_maximum(poses.raw_score, cells, cell_px / crop_scale(batch.affines))
         else:
             raise InputError("this network gives neither sigmas nor heatmaps: leave out weighting rescored")
         # The falloff of a box that is BOX_PX pixels large is in image pixels; that of one keypoint tells the area.

@@ -115,7 +115,6 @@ class Detect:
     def run(self) -> None:
         """Detect."""
         import torch
-        from torch import nn
 
         import pose2d
         from pose2d.detection.detector import DetectOptions, detect, skipped_lines
@@ -140,7 +139,6 @@ class Detect:
         files = image_files(self.images)
         persons = whole_images(files) if self.boxes is None else read_boxes(self.boxes, self.images, self.min_box_score)
         network = allocate_network(self.network, len(skeleton), self.input_size)
-        assert isinstance(network, nn.Module)
         loaded = load_checkpoint(checkpoint, network, self.expert)
         prepare_for_inference(network)
         if self.decoding is not None:

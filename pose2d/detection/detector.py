@@ -252,12 +252,6 @@ def _key(
     return digest.hexdigest()
 
 
-def _score_rule(network: PoseNetwork, options: DetectOptions) -> str:
-    if options.instance_score is not None:
-        return options.instance_score
-    return "mean-and-maximum" if type(network).__name__ in ("RLE", "Poseur") else "rescored"
-
-
 def _entries(
     found: dict[int, np.ndarray],
     persons: PersonBoxes,
@@ -268,7 +262,7 @@ def _entries(
     """COCO results with their rows."""
     rows = np.array(list(found), dtype=np.int64)
     triples = np.stack(list(found.values()))
-    rule = INSTANCE_SCORES[_score_rule(network, options)]
+    rule = INSTANCE_SCORES[options.instance_score or network.instance_score]
     scores = rule(triples[:, :, 2], persons.box_scores[rows], persons.detected)
     whole = [("body", slice(0, len(skeleton)))]
     parts = [(name, part) for name, part in skeleton.parts if name in WHOLEBODY_FIELDS] or whole

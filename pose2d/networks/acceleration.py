@@ -1,5 +1,7 @@
 """The same network, faster to run: what can be computed once is, and memory lies as convolutions read it."""
 
+from __future__ import annotations
+
 from itertools import pairwise
 from typing import TypeVar
 
@@ -7,15 +9,18 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-Network = TypeVar("Network", bound=nn.Module)
+from pose2d.networks.base import TorchPoseNetwork
+
+Network = TypeVar("Network", bound=TorchPoseNetwork)
 
 
 def prepare_for_inference(network: Network) -> Network:
     """Put a network into evaluation mode, fold its batch norms into the convolutions before them, lay it channels last.
 
-    Outputs change by rounding only. The network is changed in place: load its checkpoint before, do not train or save
-    it afterwards, and take hashes of its state dict before.
+    Outputs change by rounding only, and the identity stays that of the weights as loaded. The network is changed in
+    place: load its checkpoint before, do not train or save it afterwards.
     """
+    network.fix_identity()
     network.eval()
     with torch.no_grad():
         for parent in list(network.modules()):

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from pose2d.errors import InputError
-from pose2d.networks.base import InputSpec, PoseNetwork
+from pose2d.networks.base import InputSpec, TorchPoseNetwork
 from pose2d.networks.hrnet import HRNET_INPUT, HRNet, HRNetBackbone
 from pose2d.networks.ipr import IPR, IPR_INPUT
 from pose2d.networks.poseur import POSEUR_INPUT, Poseur, ResNetMaps
@@ -43,7 +42,7 @@ class Entry:
 
     family: str
     input_spec: InputSpec
-    build: Callable[[int, InputSpec], PoseNetwork]
+    build: Callable[[int, InputSpec], TorchPoseNetwork]
 
 
 def _large(spec: InputSpec) -> InputSpec:
@@ -85,7 +84,7 @@ NETWORKS: dict[str, Entry] = {
 """Every network by name. The small ones are this project's own; "caffe" is explained in :mod:`pose2d.networks.sbl`."""
 
 
-def build_network(name: str, num_keypoints: int = 17, input_size: Size | None = None) -> PoseNetwork:
+def build_network(name: str, num_keypoints: int = 17, input_size: Size | None = None) -> TorchPoseNetwork:
     """A network with untrained weights, in training mode.
 
     Args:
@@ -105,7 +104,7 @@ def build_network(name: str, num_keypoints: int = 17, input_size: Size | None = 
     return entry.build(num_keypoints, spec)
 
 
-def allocate_network(name: str, num_keypoints: int = 17, input_size: Size | None = None) -> PoseNetwork:
+def allocate_network(name: str, num_keypoints: int = 17, input_size: Size | None = None) -> TorchPoseNetwork:
     """A network in evaluation mode whose weights are whatever lay in memory: for a checkpoint to fill.
 
     Saves the time that drawing initial weights takes, most of the time of loading a large network.
@@ -118,5 +117,4 @@ def allocate_network(name: str, num_keypoints: int = 17, input_size: Size | None
     """
     with torch.device("meta"):
         network = build_network(name, num_keypoints, input_size)
-    assert isinstance(network, nn.Module)
     return network.to_empty(device="cpu").eval()

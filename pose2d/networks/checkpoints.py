@@ -15,11 +15,11 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pose2d.errors import InputError
 from pose2d.files.storage import atomic_path, require_file, sha256
-from pose2d.networks.base import PoseNetwork
+from pose2d.networks.base import TorchPoseNetwork
 from pose2d.networks.checkpoint_layouts import TRANSLATIONS, State, identify
 from pose2d.networks.rle import RLE
 from pose2d.networks.sbl import SBL
@@ -46,7 +46,7 @@ class LoadedCheckpoint:
     entries: int
 
 
-def load_checkpoint(path: str | Path, network: PoseNetwork, expert: int = 0) -> LoadedCheckpoint:
+def load_checkpoint(path: str | Path, network: TorchPoseNetwork, expert: int = 0) -> LoadedCheckpoint:
     """Fill a network from a released checkpoint, or leave it as it was and refuse.
 
     Accepted are the official layouts, those of mmpose 0.x and 1.x, ViTPose+ and transformers, as safetensors or as
@@ -63,13 +63,12 @@ def load_checkpoint(path: str | Path, network: PoseNetwork, expert: int = 0) -> 
             what is missing or left over.
     """
     path = require_file(path)
-    assert isinstance(network, nn.Module)
     _refuse_other_stride(path, network)
     layout, entries = fill_network(network, _state_dict(read_tensors(path), path), str(path), expert)
     return LoadedCheckpoint(str(path), sha256(path), layout, entries)
 
 
-def fill_network(network: PoseNetwork, state: State, source: str, expert: int = 0) -> tuple[str, int]:
+def fill_network(network: TorchPoseNetwork, state: State, source: str, expert: int = 0) -> tuple[str, int]:
     """What :func:`load_checkpoint` does with a file's state dict.
 
     Args:
@@ -84,7 +83,6 @@ def fill_network(network: PoseNetwork, state: State, source: str, expert: int = 
     Raises:
         InputError: the state dict belongs to another network.
     """
-    assert isinstance(network, nn.Module)
     layout = identify(state)
     if layout.startswith("no pose network") and set(state) & set(network.state_dict()):
         layout = f"{type(network).__name__} (this project)"
@@ -151,7 +149,7 @@ def _state_dict(contents: Any, path: Path) -> State:
     return state
 
 
-def _refuse_other_stride(path: Path, network: nn.Module) -> None:
+def _refuse_other_stride(path: Path, network: TorchPoseNetwork) -> None:
     named = "caffe" in path.name.lower() or path.parent.name.lower() == "caffe"
     if isinstance(network, SBL) and named and network.stride_on != "caffe":
         raise InputError(
@@ -160,7 +158,7 @@ def _refuse_other_stride(path: Path, network: nn.Module) -> None:
         )
 
 
-def _refuse_misfits(path: str, layout: str, state: State, expected: State, network: nn.Module) -> None:
+def _refuse_misfits(path: str, layout: str, state: State, expected: State, network: TorchPoseNetwork) -> None:
     """Say in one sentence what does not fit, if anything does not."""
     kind = f"{type(network).__name__} network"
     missing = [name for name in expected if name not in state]
@@ -204,7 +202,7 @@ def _keypoints_of(state: State) -> int | None:
     return None
 
 
-def _adopt_conventions(network: nn.Module, layout: str) -> None:
+def _adopt_conventions(network: TorchPoseNetwork, layout: str) -> None:
     if isinstance(network, SBL) and layout == "SBL (mmpose)":
         network.input_spec = replace(network.input_spec, colour="rgb")
     if isinstance(network, RLE) and layout == "RLE (mmpose)":

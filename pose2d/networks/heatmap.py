@@ -1,18 +1,23 @@
 """What the heatmap families share: the raw prediction, its flip test and its decoding."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from pose2d.decoding import HEATMAP_DECODERS, decode_expected_oks, heatmap_to_crop, unflip_heatmaps
 from pose2d.errors import InputError
-from pose2d.networks.base import InputSpec, NetworkOutput, flip_permutation
+from pose2d.networks.base import InputSpec, NetworkOutput, TorchPoseNetwork, flip_permutation
 
 BODY_AREA_PER_BOX = 0.53
 """Mean of a person's area over that of its box (COCO-WholeBody's evaluation code takes it where no area is given)."""
+
+PUBLISHED_TARGET_CELLS = {(192, 256): 2.0, (256, 256): 2.0, (288, 384): 3.0}
+"""l~ in heatmap cells by the input's width and height, as the official configurations of SBL and HRNet train with."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class HeatmapPrediction:
     feature: Float[Tensor, "b c h w"]
 
 
-class HeatmapNetwork(nn.Module):
+class HeatmapNetwork(TorchPoseNetwork):
     """Base of the heatmap families; a subclass implements ``forward``.
 
     Args:
@@ -37,12 +42,20 @@ class HeatmapNetwork(nn.Module):
         decoding: a name of ``HEATMAP_DECODERS``, or "expected-oks" (:meth:`set_expected_oks`).
     """
 
+    cell_px = 4.0
+
     def __init__(self, num_keypoints: int, input_spec: InputSpec, decoding: str = "quarter-offset") -> None:
         super().__init__()
         self.num_keypoints = num_keypoints
         self.input_spec = input_spec
+        self.target_cells = PUBLISHED_TARGET_CELLS.get(input_spec.size_wh)
         self.kappas: tuple[float, ...] | None = None
         self.set_decoding(decoding)
+
+    @property
+    def output_choices(self) -> Mapping[str, str]:
+        """How heatmaps become coordinates."""
+        return {"decoding": self.decoding}
 
     def set_decoding(self, decoding: str) -> None:
         """Choose a decoder of ``HEATMAP_DECODERS`` by name.

@@ -7,16 +7,18 @@ Human Pose Estimation". A softmaxed map sums to one, so its maximum is at most o
 sigma^2) of a Gaussian of sigma cells. The network's own spread is the standard deviation under the softmax.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from pose2d.decoding import soft_argmax, unflip_heatmaps
-from pose2d.networks.base import InputSpec, NetworkOutput, flip_permutation
+from pose2d.networks.base import InputSpec, NetworkOutput, TorchPoseNetwork, flip_permutation
 from pose2d.networks.regression import RegressionPrediction, average, decode_regression, mirror_back
 from pose2d.networks.sbl import SBL
 
@@ -35,7 +37,7 @@ class IntegralPrediction(RegressionPrediction):
     probabilities: Float[Tensor, "b k h w"]
 
 
-class IPR(nn.Module):
+class IPR(TorchPoseNetwork):
     """Integral regression on an SBL trunk.
 
     Args:
@@ -59,6 +61,12 @@ class IPR(nn.Module):
         self.debias = debias
         self.beta = beta
         self.score = score
+        self.cell_px = trunk.cell_px
+
+    @property
+    def output_choices(self) -> Mapping[str, str]:
+        """Which score is given."""
+        return {"score": self.score}
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> IntegralPrediction:
         """Coordinates, the spread under the softmax, scores, the trunk's penultimate map."""

@@ -78,7 +78,6 @@ def measure_network(name: str, num_keypoints: int = 17, input_size: Size | None 
     """
     with torch.device("meta"):
         network = build_network(name, num_keypoints, input_size)
-    assert isinstance(network, nn.Module)
     network.eval()
     width, height = network.input_spec.size_wh
     flow = sum(p.numel() for n, p in network.named_parameters() if set(n.split(".")) & set(_FLOW))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from torch import nn
-
 from pose2d.errors import InputError
-from pose2d.networks.base import PoseNetwork
+from pose2d.networks.base import TorchPoseNetwork
 from pose2d.networks.catalogue import Size, build_network
 from pose2d.networks.checkpoints import load_checkpoint
+from pose2d.networks.heatmap import HeatmapNetwork
 from pose2d.skeletons import COCO17
 
 _WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -32,7 +32,7 @@ def bundled_checkpoint(name: str) -> Path:
 
 def load_network(
     name: str, checkpoint: str | Path | None = None, num_keypoints: int = 17, input_size: Size | None = None
-) -> tuple[PoseNetwork, Path]:
+) -> tuple[TorchPoseNetwork, Path]:
     """A network in evaluation mode, and the file its weights came from.
 
     Args:
@@ -52,11 +52,18 @@ def load_network(
     network = build_network(name, num_keypoints, input_size)
     path = bundled_checkpoint(name) if checkpoint is None else Path(checkpoint)
     load_checkpoint(path, network)
-    assert isinstance(network, nn.Module)
-    network.eval()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    return network, path
+    target_cells = _trained_target_cells(path)
+    if target_cells is not None and isinstance(network, HeatmapNetwork):
+        network.target_cells = target_cells
+    return network.eval().requires_grad_(False), path
+
+
+def _trained_target_cells(path: Path) -> float | None:
+    """l~ of the network's training in heatmap cells, where the checkpoint's metadata say."""
+    try:
+        return float(json.loads(checkpoint_metadata(path)["config"])["heatmap_sigma"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def checkpoint_metadata(path: str | Path) -> dict[str, str]:

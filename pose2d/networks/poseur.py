@@ -1,7 +1,9 @@
 """Poseur (Mao et al., ECCV 2022): a regressed pose, refined by keypoint queries that look into four feature maps."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -10,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pose2d.networks.base import InputSpec, NetworkOutput
+from pose2d.networks.base import InputSpec, NetworkOutput, TorchPoseNetwork
 from pose2d.networks.flow import RealNVP
 from pose2d.networks.hrnet import HRNetBackbone
 from pose2d.networks.regression import RegressionPrediction, average, decode_regression, mirror_back
@@ -221,7 +223,7 @@ def _embed_points(xy: Float[Tensor, "b k 2"]) -> Float[Tensor, "b k c"]:
     return _waves(2.0 * math.pi * xy, xy).flatten(2)
 
 
-class Poseur(nn.Module):
+class Poseur(TorchPoseNetwork):
     """Regression network under the official state-dict names (``backbone``, ``neck``, ``keypoint_head``).
 
     Args:
@@ -232,6 +234,8 @@ class Poseur(nn.Module):
         score: "likelihood", ``p = 0.7 (1 - exp(-0.2 / s_x)) (1 - exp(-0.2 / s_y))``, which also weights the flip test
             by its fifth power; or "sigma", one minus the mean spread and a plain mean (the official default).
     """
+
+    instance_score = "mean-and-maximum"
 
     def __init__(
         self,
@@ -248,6 +252,11 @@ class Poseur(nn.Module):
         self.backbone = backbone
         self.neck = _Neck(channels)
         self.keypoint_head = _Head(num_keypoints)
+
+    @property
+    def output_choices(self) -> Mapping[str, str]:
+        """Which score is given, which also weights the flip test."""
+        return {"score": self.score}
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> RegressionPrediction:
         """Coordinates, spreads and scores; the feature is the decoder's last states of all keypoints in a row."""

@@ -1,5 +1,7 @@
 """RLE (Li et al., ICCV 2021): coordinates and their spread by direct regression, trained with a learned density."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pose2d.networks.base import IMAGENET_MEAN, IMAGENET_STD, InputSpec, NetworkOutput
+from pose2d.networks.base import IMAGENET_MEAN, IMAGENET_STD, InputSpec, NetworkOutput, TorchPoseNetwork
 from pose2d.networks.flow import RealNVP
 from pose2d.networks.hrnet import HRNetBackbone
 from pose2d.networks.regression import RegressionPrediction, average, decode_regression, mirror_back
@@ -76,7 +78,7 @@ def _widening(channels: int, planes: int) -> Bottleneck:
     return Bottleneck(channels, planes, 1, shortcut)
 
 
-class RLE(nn.Module):
+class RLE(TorchPoseNetwork):
     """Regression network under the official state-dict names (``preact``, ``fc_coord``, ``fc_sigma``, ``flow``).
 
     Args:
@@ -84,6 +86,8 @@ class RLE(nn.Module):
         num_keypoints: keypoints.
         input_spec: how the input is made.
     """
+
+    instance_score = "mean-and-maximum"
 
     def __init__(
         self, backbone: ResNet | HRNetClassifierBackbone, num_keypoints: int = 17, input_spec: InputSpec = RLE_INPUT

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
 
 from pose2d.console.progress import say
 from pose2d.crops import apply_affine, invert_affine
@@ -23,7 +22,7 @@ from pose2d.datasets.crop_set import CropSet, cut_crops, network_affine
 from pose2d.datasets.kinds import DATASETS, DatasetName
 from pose2d.errors import InputError, require_positive
 from pose2d.files.storage import atomic_path
-from pose2d.networks.base import predict
+from pose2d.networks.base import TorchPoseNetwork, predict
 from pose2d.networks.catalogue import build_network
 from pose2d.networks.checkpoints import read_tensors
 from pose2d.networks.ipr import IPR
@@ -130,7 +129,6 @@ def train_pose(config: TrainPoseConfig) -> TrainPoseResult:
     spread = np.linspace(0, len(held_out) - 1, min(config.validation_persons, len(held_out))).astype(int)
     torch.manual_seed(config.seed)
     network = build_network(config.network, len(kind.skeleton))
-    assert isinstance(network, nn.Module)
     if config.initial is not None:
         say(f"took {take_over(network, config.initial)} tensors from {config.initial}")
     size_wh = network.input_spec.size_wh
@@ -162,7 +160,7 @@ def train_pose(config: TrainPoseConfig) -> TrainPoseResult:
 class _PoseRun(TrainingRun[Any]):
     """A run on kept crops."""
 
-    def __init__(self, config: TrainPoseConfig, network: nn.Module) -> None:
+    def __init__(self, config: TrainPoseConfig, network: TorchPoseNetwork) -> None:
         schedule = Schedule(config.minutes, None, config.lr, config.weight_decay, config.warmup, config.ema)
         super().__init__(network, schedule, config.out, config.network)
         self.config = config
@@ -233,7 +231,7 @@ class _PoseRun(TrainingRun[Any]):
             save_file(tensors, partial, metadata)
 
 
-def take_over(network: nn.Module, source: Path) -> int:
+def take_over(network: TorchPoseNetwork, source: Path) -> int:
     """Fill what a network shares with another's weights, by names without `preact.` and `trunk.`, and shapes.
 
     Returns:

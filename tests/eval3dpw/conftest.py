@@ -60,7 +60,6 @@ def random_networks(tmp_path_factory) -> dict[str, Path]:
     import torch
     from safetensors.torch import save_file
 
-    from calibration.ccnet.features import hash_network
     from calibration.ccnet.files import save_ccnet
     from calibration.ccnet.model import BranchSpec, CCNet
     from fitting.regressor.model import Regressor, RegressorConfig, save_regressor
@@ -72,7 +71,7 @@ def random_networks(tmp_path_factory) -> dict[str, Path]:
     save_file(network.state_dict(), folder / "pose.safetensors", {"config": '{"heatmap_sigma": 1.2}'})
     with torch.no_grad():
         channels = network.eval().decode(network(torch.zeros(1, 3, 128, 96))).feature.shape[1]
-    spec = BranchSpec("local", "coco17", channels, True, "sbl-small", hash_network(network))
+    spec = BranchSpec("local", "coco17", channels, True, "sbl-small", network.identity)
     save_ccnet(CCNet(spec), folder / "ccnet.safetensors")
     regressor = Regressor(RegressorConfig(18, 16, 64, 64, orientation="ray"))
     save_regressor(regressor, folder / "regressor.safetensors")

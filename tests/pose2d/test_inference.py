@@ -3,30 +3,29 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from pose2d.crops import apply_affine, box_to_crop
 from pose2d.datasets.coco import read_coco
 from pose2d.errors import InputError
 from pose2d.inference import crop_batches, infer, infer_batches, infer_crops
-from pose2d.networks.base import InputSpec, NetworkOutput
+from pose2d.networks.base import InputSpec, NetworkOutput, PoseNetwork
 from pose2d.skeletons import COCO17
 from tests.stick_figures import write_stick_figures
 
 
-class Brightest(nn.Module):
-    """Finds the crop's brightest pixel of red and calls it every keypoint."""
+class Brightest(PoseNetwork):
+    """Finds the crop's brightest pixel of red and calls it every keypoint; no module of torch, no parameters."""
 
-    def __init__(self):
-        super().__init__()
-        self.num_keypoints = 17
-        self.input_spec = InputSpec((96, 128), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), udp=True, flip_shift=False)
-        self.weight = nn.Parameter(torch.zeros(1))
+    num_keypoints = 17
+    input_spec = InputSpec((96, 128), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), udp=True, flip_shift=False)
+    has_flip_test = True
+    identity = "brightest"
+    device = torch.device("cpu")
 
-    def forward(self, images):
+    def __call__(self, images):
         return images[:, :1]
 
-    def average_flipped(self, raw, flipped, flip_pairs):
+    def average_flipped(self, raw, flipped, _):
         return 0.5 * (raw + flipped.flip(-1))
 
     def decode(self, raw):

@@ -51,7 +51,7 @@ def test_half_floats_load_and_keep_metadata(checkpoint):
     network, path = load_network("sbl-small", checkpoint)
     assert path == checkpoint
     assert next(network.parameters()).dtype == torch.float32
-    assert target_cells(network, checkpoint) == 1.2
+    assert target_cells(network) == 1.2
     assert checkpoint.stat().st_size < 7e6
 
 
@@ -60,11 +60,11 @@ def test_network_without_weights_is_refused():
         load_network("hrnet-w32")
 
 
-def test_target_width_as_published_or_refused(tmp_path):
-    other = tmp_path / "other.pth"
-    assert target_cells(build_network("sbl-r50"), other) == 2.0
+def test_target_width_as_published_or_refused():
+    assert target_cells(build_network("sbl-r50")) == 2.0
+    assert target_cells(build_network("sbl-r50", input_size=(288, 384))) == 3.0
     with pytest.raises(InputError, match="heatmap_sigma"):
-        target_cells(build_network("sbl-small"), other)
+        target_cells(build_network("sbl-small"))
 
 
 def test_calibrate_writes_a_ccnet_for_this_network(root, checkpoint, tmp_path):

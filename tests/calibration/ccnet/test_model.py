@@ -10,7 +10,7 @@ from pycocotools.cocoeval import COCOeval
 
 from calibration.ccnet.branches import HEADS, features_at
 from calibration.ccnet.feature_cache import cache_features
-from calibration.ccnet.features import CachedFeatures, hash_network, peak_statistics
+from calibration.ccnet.features import CachedFeatures, peak_statistics
 from calibration.ccnet.files import load_ccnet, save_ccnet
 from calibration.ccnet.model import (
     BranchSpec,
@@ -29,6 +29,7 @@ from pose2d.networks.base import NetworkOutput
 from pose2d.networks.catalogue import build_network
 from pose2d.poses import Poses2D
 from pose2d.skeletons import COCO17, MPII16
+from tests.function_network import FunctionNetwork
 from tests.stick_figures import write_stick_figures
 
 
@@ -73,6 +74,7 @@ def _telling(dataset, count=400, vector=False, seed=0):
         np.ones(count),
         feature,
         "f" * 64,
+        cell_px=4.0,
     )
 
 
@@ -81,7 +83,16 @@ def test_cache_equals_inference(cache, network, dataset):
     np.testing.assert_allclose(cache.poses.xy_px, direct.poses.xy_px, atol=1e-4)
     np.testing.assert_allclose(cache.poses.raw_score, direct.poses.raw_score, atol=1e-5)
     assert cache.feature.shape == (10, 64, 32, 24)
-    assert cache.network_hash == hash_network(network)
+    assert cache.network_hash == network.identity
+
+
+def test_caches_of_networks_without_parameters_do_not_mix(dataset, tmp_path):
+    network = FunctionNetwork(b"one")
+    first = cache_features(network, dataset, tmp_path)
+    second = cache_features(FunctionNetwork(b"two"), dataset, tmp_path)
+    assert first.network_hash == network.identity != second.network_hash
+    assert first.cell_px is None
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_cache_is_opened_and_not_computed_again(network, dataset, tmp_path, monkeypatch):

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 import calibration
-from calibration.ccnet.features import hash_network
 from calibration.ccnet.files import load_ccnet
 from calibration.ccnet.model import check_fits
 from pose2d.errors import InputError
@@ -30,7 +29,7 @@ def test_bundled_network_loads_and_says_how_it_was_made(name):
 def test_bundled_ccnet_is_for_the_bundled_network(name):
     network, _ = load_network(name)
     branch = load_ccnet(Path(calibration.__file__).parent / "weights" / f"ccnet-{name}.safetensors")
-    check_fits(branch, hash_network(network), COCO17)
+    check_fits(branch, network.identity, COCO17)
     assert branch.spec.network == name
     assert branch.num_parameters < 0.085e6
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from calibration.ccnet.features import hash_network
 from calibration.ccnet.model import BranchSpec, CCNet
 from calibration.experiments.occlusion import _covered, draw_growing_patch, growing_patch
 from pose2d.datasets.coco import read_coco
@@ -27,7 +26,7 @@ def test_curves_and_figure(tmp_path):
     dataset = read_coco(tmp_path, "test")
     torch.manual_seed(0)
     network = build_network("sbl-small").eval()
-    branch = CCNet(BranchSpec("local", "coco17", 64, True, "sbl-small", hash_network(network))).eval()
+    branch = CCNet(BranchSpec("local", "coco17", 64, True, "sbl-small", network.identity)).eval()
     curves = growing_patch(network, branch, dataset, "left_shoulder", (0.0, 0.5), persons=3)
     assert curves.persons == 3
     assert curves.keypoint_oks.shape == (2,)

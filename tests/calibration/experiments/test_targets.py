@@ -52,6 +52,7 @@ def made_up(skeleton, count=40, seed=0, heads=None, noise=0.1):
         scale=np.ones(count),
         feature=np.concatenate([distance, distance**2], axis=1).astype(np.float16),
         network_hash="x",
+        cell_px=4.0,
     )
 
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from eval3dpw.run.stage_networks import ClosedForm, load_2d_stage
 from pose2d.errors import InputError
@@ -27,10 +26,10 @@ def batch(raw_score: float, sigma_px: float | None = None, maps: bool = True) ->
 
 
 @pytest.fixture
-def closed_form(tmp_path):
-    path = tmp_path / "pose.safetensors"
-    save_file({"x": torch.zeros(1)}, path, {"config": '{"heatmap_sigma": 1.2}'})
-    return ClosedForm(build_network("sbl-small"), path)
+def closed_form():
+    network = build_network("sbl-small")
+    network.target_cells = 1.2
+    return ClosedForm(network)
 
 
 def expected(sigma_px: np.ndarray) -> np.ndarray:
@@ -51,7 +50,7 @@ def test_a_network_with_its_own_sigma_needs_no_target(closed_form):
     found = closed_form(batch(0.5, sigma_px=7.0, maps=False))
     np.testing.assert_allclose(found["rescored"], expected(np.array([7.0, 7.0])))
     with pytest.raises(InputError, match="neither sigmas nor heatmaps"):
-        closed_form(batch(0.5, maps=False))
+        ClosedForm(build_network("rle-small"))(batch(0.5, maps=False))
 
 
 def test_only_what_the_weightings_need_is_loaded(random_networks):

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from pose2d.datasets.coco import read_coco
 from pose2d.datasets.crop_set import cut_crops
 from pose2d.errors import InputError
+from pose2d.networks.base import TorchPoseNetwork
 from pose2d.networks.catalogue import build_network
 from pose2d.training.trainer import TrainPoseConfig, _PoseRun, predict_crops, take_over, train_pose
 from tests.stick_figures import write_stick_figures
@@ -96,7 +97,7 @@ def test_backbone_is_taken_over_and_family_trains(root, tmp_path, name):
 def test_predictions_are_in_image_pixels(root):
     """A network that always answers with the crop's centre finds the box's centre."""
 
-    class Centre(torch.nn.Module):
+    class Centre(TorchPoseNetwork):
         def __init__(self):
             super().__init__()
             self.inner = build_network("sbl-small").eval()
