@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from calibration.theory import expected_oks, falloff_px, sigma_from_heatmap_confidence, sigma_from_heatmap_width
+from calibration.oks import expected_oks, falloff_px
+from calibration.theory import sigma_from_heatmap_confidence, sigma_from_heatmap_width
 
 _FIT_RADIUS = 3.0
 """The Gaussian is fitted to cells within so many target spreads of the keypoint."""

@@ -1,4 +1,4 @@
-"""The ideal confidence and what two families of networks say instead: equations 10-19, appendices A.5 and A.6.
+"""What two families of networks say instead of the ideal confidence: equations 13 to 19, appendices A.5 and A.6.
 
 All is derived for an isotropic 2D Gaussian of true keypoints p ~ N(mu, sigma^2 I) around their mean ("On the
 Calibration of Human Pose Estimation", arXiv 2311.17105). Every length of a call is in one unit, which the caller
@@ -13,49 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 
-Lengths = Shaped[np.ndarray, "..."] | float
+from calibration.oks import Lengths, expected_oks, sigma_from_expected_oks
 
 
 def _array(values: Lengths) -> np.ndarray:
     return np.asarray(values, dtype=np.float64)
-
-
-def falloff_px(areas: Lengths, sigmas: Lengths) -> np.ndarray:
-    """l_k = sqrt(area) * 2 sigma_k, the distance at which a keypoint's OKS has fallen to exp(-1/2) (equation 6).
-
-    Args:
-        areas: body areas in image px^2.
-        sigmas: COCO's per-keypoint sigmas; give (n, 1) areas and (k,) sigmas for an (n, k) result.
-
-    Returns:
-        Image pixels.
-    """
-    return _array(np.sqrt(_array(areas)) * 2.0 * _array(sigmas))
-
-
-def oks(distance: Lengths, falloff: Lengths) -> np.ndarray:
-    """OKS_k = exp(-d^2 / (2 l^2)) (equation 6)."""
-    return np.asarray(np.exp(-(_array(distance) ** 2) / (2.0 * _array(falloff) ** 2)))
-
-
-def expected_oks(sigma: Lengths, falloff: Lengths, offset: Lengths = 0.0) -> np.ndarray:
-    """E[OKS] of a prediction: l^2 / (l^2 + s^2) exp(-|p^ - mu|^2 / (2 (l^2 + s^2))) (equations 10 to 12).
-
-    With no offset this is the ideal keypoint confidence (equation 12).
-    """
-    spread = _array(falloff) ** 2
-    total = spread + _array(sigma) ** 2
-    return _array(spread / total * np.exp(-(_array(offset) ** 2) / (2.0 * total)))
-
-
-def sigma_from_expected_oks(confidence: Lengths, falloff: Lengths) -> np.ndarray:
-    """Invert equation 12: sigma = l sqrt(1 / c - 1). Infinite for a confidence of 0."""
-    c = _array(confidence)
-    with np.errstate(divide="ignore"):
-        return _array(_array(falloff) * np.sqrt(np.maximum(1.0 / c - 1.0, 0.0)))
 
 
 def optimal_heatmap(distance_to_mean: Lengths, sigma: Lengths, target: Lengths) -> np.ndarray:

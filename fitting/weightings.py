@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
+from calibration.oks import BODY_SHARE_OF_LOOSE_BOX, area_of_boxes, falloff, precision_from_expected_oks
 from pose2d.errors import InputError
 from pose2d.skeletons import Skeleton
 
@@ -77,13 +78,13 @@ def oks_falloff(
     skeleton: Skeleton,
     boxes_xywh: Float[np.ndarray, "n 4"],
     size_px: Float[np.ndarray, "n"],
-    area_fraction: float = 0.32,
+    body_share: float = BODY_SHARE_OF_LOOSE_BOX,
 ) -> Float[np.ndarray, "n k"]:
     """OKS falloff l_k = sqrt(area) kappa_k (equation 6) in pixels of the `BOX_PX` box.
 
     Args:
         size_px: the person size by which the objective scales its errors.
-        area_fraction: body area over box area. OKS measures area by the segmentation, of which a box knows only this.
+        body_share: body area over box area (`calibration.oks.area_of_boxes`).
 
     Raises:
         InputError: no OKS sigmas are published for the skeleton.
@@ -93,18 +94,9 @@ def oks_falloff(
             f"no OKS sigmas are published for skeleton {skeleton.name}, so a confidence cannot be turned into pixels; "
             "use another weighting than precision"
         )
-    area = area_fraction * boxes_xywh[:, 2] * boxes_xywh[:, 3]
     scale = np.divide(BOX_PX, size_px, out=np.zeros_like(size_px), where=size_px > 0)
-    return np.sqrt(np.maximum(area, 0))[:, None] * scale[:, None] * 2 * skeleton.sigmas
-
-
-def precision_from_confidence(
-    confidence: Float[np.ndarray, "n k"], falloff: Float[np.ndarray, "n k"], noise_floor: float
-) -> Float[np.ndarray, "n k"]:
-    """1 / (sigma^2 + s0^2) with sigma^2 = l^2 (1/c - 1), the inverse of equation 12; 0 at confidence 0."""
-    confidence = np.clip(confidence, 0.0, 1.0)
-    # c / (l^2 (1 - c) + s0^2 c): the same fraction without dividing by c.
-    return confidence / np.maximum(falloff**2 * (1 - confidence) + noise_floor**2 * confidence, 1e-12)
+    root_areas = np.sqrt(area_of_boxes(boxes_xywh, body_share)) * scale
+    return falloff(root_areas[:, None], skeleton.sigmas)
 
 
 def _need(evidence: KeypointEvidence, field: str, weighting: str) -> np.ndarray:
@@ -144,7 +136,7 @@ def ccnet(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarr
 
 def precision(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarray, "n k"]:
     """Inverse variance of the pixel error that CCNet's confidence implies: the weight of maximum likelihood."""
-    weight = precision_from_confidence(
+    weight = precision_from_expected_oks(
         _need(evidence, "confidence", "precision"), _need(evidence, "falloff", "precision"), config.noise_floor
     )
     return _seen(weight, evidence, config, "precision")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from pose2d.errors import InputError
 from pose2d.files.storage import read_npz, write_npz
@@ -34,12 +35,45 @@ class Poses2D:
     def __len__(self) -> int:
         return len(self.xy_px)
 
+    def select(self, rows: Int[np.ndarray, " m"] | slice) -> Poses2D:
+        """The persons in `rows`, in that order."""
+        sigma_px = None if self.sigma_px is None else self.sigma_px[rows]
+        return Poses2D(self.skeleton, self.xy_px[rows], self.raw_score[rows], self.boxes_xywh[rows], sigma_px)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Poses2D]) -> Poses2D:
+        """The persons of all parts, one part after the other.
+
+        Raises:
+            ValueError: no parts, different skeletons, or only some of them with a sigma.
+        """
+        if len({part.skeleton.name for part in parts}) != 1:
+            raise ValueError("2D poses to concatenate must be of one skeleton")
+        sigmas_px = [part.sigma_px for part in parts if part.sigma_px is not None]
+        if sigmas_px and len(sigmas_px) < len(parts):
+            raise ValueError("some of these 2D poses have a sigma and some have none")
+        return cls(
+            parts[0].skeleton,
+            np.concatenate([part.xy_px for part in parts]),
+            np.concatenate([part.raw_score for part in parts]),
+            np.concatenate([part.boxes_xywh for part in parts]),
+            np.concatenate(sigmas_px) if sigmas_px else None,
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Fields of the .npz that holds these poses."""
+        sigma_px = {} if self.sigma_px is None else {"sigma_px": self.sigma_px}
+        return {
+            "skeleton": np.array(self.skeleton.name),
+            "xy_px": self.xy_px,
+            "raw_score": self.raw_score,
+            "boxes_xywh": self.boxes_xywh,
+            **sigma_px,
+        }
+
     def save(self, path: str | Path) -> None:
         """Write as .npz (whole or not at all)."""
-        arrays = {"xy_px": self.xy_px, "raw_score": self.raw_score, "boxes_xywh": self.boxes_xywh}
-        if self.sigma_px is not None:
-            arrays["sigma_px"] = self.sigma_px
-        write_npz(path, skeleton=np.array(self.skeleton.name), **arrays)
+        write_npz(path, **self.arrays())
 
     @classmethod
     def load(cls, path: str | Path) -> Poses2D:

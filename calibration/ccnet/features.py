@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from calibration.ccnet.altered_views import Views
-from calibration.theory import falloff_px, oks
+from calibration.oks import falloff_px, keypoint_oks
 from pose2d.datasets.coco import KeypointDataset
 from pose2d.networks.base import NetworkOutput
 from pose2d.poses import Poses2D
@@ -75,7 +75,7 @@ class CachedFeatures:
         """OKS of every predicted keypoint (equation 6); 0 where unlabelled, where it means nothing."""
         distance = np.linalg.norm(self.poses.xy_px - self.dataset.xy_px, axis=-1)
         falloff = falloff_px(np.maximum(self.dataset.areas, 1.0)[:, None], self.dataset.skeleton.sigmas)
-        return oks(distance, falloff) * self.labelled
+        return keypoint_oks(distance, falloff) * self.labelled
 
     def instance_oks(self) -> Float[np.ndarray, " n"]:
         """OKS of every person over labelled keypoints (equation 7)."""
@@ -86,17 +86,10 @@ class CachedFeatures:
         """The persons in `rows` (features of neighbouring rows stay memory-mapped)."""
         contiguous = len(rows) > 0 and bool((np.diff(rows) == 1).all())
         feature = self.feature[rows[0] : rows[-1] + 1] if contiguous else self.feature[rows]
-        sigma = self.poses.sigma_px
         return replace(
             self,
             dataset=self.dataset.select(rows),
-            poses=Poses2D(
-                self.poses.skeleton,
-                self.poses.xy_px[rows],
-                self.poses.raw_score[rows],
-                self.poses.boxes_xywh[rows],
-                None if sigma is None else sigma[rows],
-            ),
+            poses=self.poses.select(rows),
             xy_fraction=self.xy_fraction[rows],
             statistics=self.statistics[rows],
             scale=self.scale[rows],

@@ -17,19 +17,16 @@ with and without a branch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calibration.aggregation import visibility_weighted
+from calibration.calibrated_poses import CalibratedPoses2D
 from calibration.ccnet.branches import BRANCHES, EXTRA, BranchInputs, Head, Standard
 from calibration.ccnet.features import CachedFeatures, peak_statistics
-from calibration.theory import falloff_px, sigma_from_expected_oks
 from pose2d.errors import InputError
-from pose2d.files.storage import read_npz, write_npz
 from pose2d.inference import InferredBatch
 from pose2d.poses import Poses2D
 from pose2d.skeletons import SKELETONS, Skeleton
@@ -164,73 +161,6 @@ def inputs_of_batch(part: InferredBatch, size_wh: tuple[int, int]) -> BranchInpu
 
 def _float(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
-
-
-@dataclass(frozen=True)
-class CalibratedPoses2D:
-    """2D poses with what a calibrator says of them.
-
-    Attributes:
-        poses: keypoints and raw scores as the network gave them.
-        confidence: expected OKS of each keypoint, in [0, 1].
-        visibility: probability that the keypoint is labelled, in [0, 1].
-        presence: probability that it lies in the picture and the crop, in [0, 1]; None where nothing tells.
-    """
-
-    poses: Poses2D
-    confidence: Float[np.ndarray, "n k"]
-    visibility: Float[np.ndarray, "n k"]
-    presence: Float[np.ndarray, "n k"] | None = None
-
-    def __len__(self) -> int:
-        return len(self.poses)
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """Names of the keypoints."""
-        return self.poses.skeleton
-
-    @property
-    def instance_confidence(self) -> Float[np.ndarray, " n"]:
-        """sum_k v_k s_k / sum_k v_k."""
-        return visibility_weighted(self.confidence, self.visibility)
-
-    def sigma_px(self, areas_px2: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n k"]:
-        """Spread of each keypoint per axis in image pixels that its confidence implies (equation 12 inverted).
-
-        Args:
-            areas_px2: body areas in image px^2.
-
-        Raises:
-            ValueError: no OKS falloff is published for this skeleton.
-        """
-        return sigma_from_expected_oks(self.confidence, falloff_px(areas_px2[:, None], self.skeleton.sigmas))
-
-    def save(self, path: str | Path) -> None:
-        """Write as .npz: the poses' fields, confidence, visibility, presence."""
-        optional = {"sigma_px": self.poses.sigma_px, "presence": self.presence}
-        write_npz(
-            path,
-            skeleton=np.array(self.poses.skeleton.name),
-            xy_px=self.poses.xy_px,
-            raw_score=self.poses.raw_score,
-            boxes_xywh=self.poses.boxes_xywh,
-            confidence=self.confidence,
-            visibility=self.visibility,
-            **{name: values for name, values in optional.items() if values is not None},
-        )
-
-    @classmethod
-    def load(cls, path: str | Path) -> CalibratedPoses2D:
-        """Read what `save` wrote.
-
-        Raises:
-            InputError: the file is not such an .npz.
-        """
-        poses, arrays = Poses2D.load(path), read_npz(path)
-        if not {"confidence", "visibility"} <= arrays.keys():
-            raise InputError(f"{path} holds 2D poses without calibrated confidences: calibrate them first")
-        return cls(poses, arrays["confidence"], arrays["visibility"], arrays.get("presence"))
 
 
 @torch.inference_mode()

@@ -18,10 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from calibration.coco.json_files import Source, decode, source_name
 from pose2d.errors import InputError
-from pose2d.skeletons import COCO17, WHOLEBODY133, WHOLEBODY_FIELDS, Skeleton
-
-BOX_AREA_FRACTION = 0.53
-"""Area of a person over that of its box where no mask is known (xtcocotools, `use_area=False`)."""
+from pose2d.skeletons import BODY_SHARE_OF_BOX, COCO17, WHOLEBODY133, WHOLEBODY_FIELDS, Skeleton
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -195,7 +192,7 @@ def read_truth(source: Source, skeleton: Skeleton = COCO17, use_area: bool = Tru
     fields = tuple(WHOLEBODY_FIELDS.values()) if skeleton is WHOLEBODY133 else ("keypoints",)
     keypoints = _keypoints(persons, fields, skeleton, indices, f"{name}: annotation")
     boxes = _boxes([p.bbox for p in persons], indices, f"{name}: annotation", required=True)
-    area = boxes[:, 2] * boxes[:, 3] * BOX_AREA_FRACTION
+    area = boxes[:, 2] * boxes[:, 3] * BODY_SHARE_OF_BOX
     if use_area:
         for index, person in zip(indices, persons):
             if person.area is None or person.area < 0:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibration.aggregation import AGGREGATIONS
+from calibration.calibrated_poses import CalibratedPoses2D
 from calibration.ccnet.calibrate import features_of_splits, network_of, split_views, target_cells, views_of_splits
 from calibration.ccnet.features import CachedFeatures
-from calibration.ccnet.model import CalibratedPoses2D, calibrate_cache
+from calibration.ccnet.model import calibrate_cache
 from calibration.ccnet.training import TrainedBranch, train_branch
 from calibration.coco.evaluation import Confidence
 from calibration.experiments.comparison import compare_confidences, comparison_lines, roc_auc, write_lines

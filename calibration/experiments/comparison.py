@@ -19,7 +19,7 @@ from calibration.coco.evaluation import Confidence
 from calibration.coco.files import KeypointDetections, KeypointTruth
 from calibration.coco.matching import KeypointMatches, match, rank, stats_of
 from calibration.coco.metrics import Calibration, calibration_of
-from calibration.theory import falloff_px
+from calibration.oks import falloff_px
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from calibration.aggregation import above_threshold
 from calibration.ccnet.model import CCNet, calibrate_batch, check_fits
-from calibration.theory import falloff_px, oks
+from calibration.oks import falloff_px, keypoint_oks
 from pose2d.console.progress import track
 from pose2d.datasets.coco import KeypointDataset
 from pose2d.datasets.crop_set import read_image
@@ -89,7 +89,7 @@ def growing_patch(
         instance = np.concatenate([one.instance_confidence for one in calibrated])
         raw = np.concatenate([part.poses.raw_score for part in parts])
         distance = np.linalg.norm(np.concatenate([p.poses.xy_px for p in parts]) - chosen.xy_px[found], axis=-1)
-        accuracy, labelled = oks(distance, falloff[found]), chosen.labelled[found]
+        accuracy, labelled = keypoint_oks(distance, falloff[found]), chosen.labelled[found]
         whole = (accuracy * labelled).sum(axis=1) / labelled.sum(axis=1)
         of_keypoint = (accuracy[:, number], raw[:, number], confidence[:, number])
         means.append([values.mean() for values in (*of_keypoint, whole, above_threshold(raw), instance)])

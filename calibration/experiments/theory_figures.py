@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration import theory
+from calibration import oks, theory
 from pose2d.files.storage import atomic_path
 from pose2d.skeletons import COCO17
 
@@ -40,7 +40,7 @@ def _figure(columns: int, title: str):
 def _falloff_in_crop(keypoint: str) -> float:
     """l_k in crop pixels of a person that fills the crop's inner part."""
     height = _CROP_HEIGHT_PX / _PADDING
-    return float(theory.falloff_px(_AREA_SHARE * height**2, COCO17.sigmas[COCO17.index(keypoint)]))
+    return float(oks.falloff_px(_AREA_SHARE * height**2, COCO17.sigmas[COCO17.index(keypoint)]))
 
 
 def _over_sigma(directory: Path) -> Path:
@@ -48,7 +48,7 @@ def _over_sigma(directory: Path) -> Path:
     sigma = np.linspace(0.0, 40.0, 200)
     target = _TARGET_CELLS * _CELL_PX
     for keypoint in ("left_eye", "left_wrist", "left_hip"):
-        ideal = theory.expected_oks(sigma, _falloff_in_crop(keypoint))
+        ideal = oks.expected_oks(sigma, _falloff_in_crop(keypoint))
         (line,) = left.plot(sigma, ideal, label=f"expected OKS, {keypoint.removeprefix('left_')}")
         right.plot(sigma, theory.regression_confidence(sigma, _CROP_HEIGHT_PX) - ideal, color=line.get_color(), ls="--")
         right.plot(sigma, theory.heatmap_confidence(sigma, target) - ideal, color=line.get_color())
@@ -68,8 +68,8 @@ def _over_size(directory: Path) -> Path:
     scale = _CROP_HEIGHT_PX / (_PADDING * height)
     for axis, sigma in zip(axes, (3.0, 10.0)):
         for keypoint in ("left_eye", "left_wrist", "left_hip"):
-            falloff = theory.falloff_px(_AREA_SHARE * height**2, COCO17.sigmas[COCO17.index(keypoint)])
-            axis.semilogx(height, theory.expected_oks(sigma, falloff), label=keypoint.removeprefix("left_"))
+            falloff = oks.falloff_px(_AREA_SHARE * height**2, COCO17.sigmas[COCO17.index(keypoint)])
+            axis.semilogx(height, oks.expected_oks(sigma, falloff), label=keypoint.removeprefix("left_"))
         axis.semilogx(height, theory.heatmap_confidence(sigma * scale, _TARGET_CELLS * _CELL_PX), "k", label="heatmap")
         axis.semilogx(
             height,
@@ -89,7 +89,7 @@ def _imperfect(directory: Path) -> Path:
     offset = np.linspace(0.0, 30.0, 60)
     target, sigma = _TARGET_CELLS * _CELL_PX, 8.0
     falloff = _falloff_in_crop("left_wrist")
-    axes[0].plot(offset, theory.expected_oks(sigma, falloff, offset), label="expected OKS, wrist")
+    axes[0].plot(offset, oks.expected_oks(sigma, falloff, offset), label="expected OKS, wrist")
     axes[0].plot(
         offset, [theory.displaced_heatmap(sigma, target, float(d)).amplitude for d in offset], "k", label="heatmap"
     )
@@ -100,7 +100,7 @@ def _imperfect(directory: Path) -> Path:
     sigmas = np.linspace(0.5, 40.0, 100)
     axes[1].plot(sigmas, theory.regression_confidence(sigmas, _CROP_HEIGHT_PX), "k--", label="Gaussian model")
     axes[1].plot(sigmas, 1.0 - theory.laplace_scale(sigmas) / _CROP_HEIGHT_PX, "k:", label="Laplace model (A.6)")
-    axes[1].plot(sigmas, theory.expected_oks(sigmas, falloff), label="expected OKS, wrist")
+    axes[1].plot(sigmas, oks.expected_oks(sigmas, falloff), label="expected OKS, wrist")
     axes[1].set(xlabel="sigma [crop px]", ylabel="confidence", title="a misspecified model")
     axes[1].legend(fontsize=8)
     return _write(figure, directory / "theory_imperfect.png")

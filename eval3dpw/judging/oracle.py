@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from calibration.oks import oks_from_area
 from eval3dpw.dataset.ground_truth import camera_truth, project_px
 from eval3dpw.dataset.sequences import Track
 from eval3dpw.drawing.rasteriser import rasterise
@@ -23,7 +24,7 @@ _SILHOUETTE_PX = 128
 def oracle_confidence(
     track: Track, xy_px: Float[np.ndarray, "n k 2"], skeleton: Skeleton, body: Body
 ) -> Float[np.ndarray, "n k"]:
-    """True OKS of each keypoint, exp(-d^2 / (2 l^2)) with l = sqrt(area) kappa (equation 6).
+    """True OKS of each keypoint (equation 6).
 
     Args:
         xy_px: found keypoints of every frame of the track, image pixels.
@@ -35,10 +36,7 @@ def oracle_confidence(
     """
     true_px, area_px = true_keypoints(track, skeleton, body)
     squared = ((xy_px - true_px) ** 2).sum(-1)
-    falloff_squared = area_px[:, None] * (2 * skeleton.sigmas) ** 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        confidence = np.exp(-squared / (2 * falloff_squared))
-    return np.nan_to_num(confidence, nan=0.0)
+    return np.nan_to_num(oks_from_area(squared, area_px[:, None], skeleton.sigmas), nan=0.0)
 
 
 def true_keypoints(

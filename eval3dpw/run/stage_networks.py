@@ -11,9 +11,9 @@ import calibration
 from calibration.ccnet.calibrate import target_cells
 from calibration.ccnet.files import load_ccnet
 from calibration.ccnet.model import CCNet, calibrate_batch, check_fits
+from calibration.oks import BODY_SHARE_OF_LOOSE_BOX, area_of_boxes, falloff_px
 from calibration.rescoring import rescore, sigma_px_from_maximum
 from eval3dpw.run.pipeline import Calibrator
-from fitting.weightings import BOX_PX, oks_falloff
 from pose2d.crops import crop_scale
 from pose2d.errors import InputError
 from pose2d.inference import InferredBatch
@@ -72,7 +72,7 @@ class ClosedForm:
     """The closed-form correction: sigma from the network's own score (equation 17), then equation 12.
 
     A network that says its own sigma needs no target width. The area in l is a fixed part of the box's
-    (`fitting.weightings.oks_falloff`): nothing else is known of it without a segmentation.
+    (`calibration.oks.area_of_boxes`): nothing else is known of it without a segmentation.
     """
 
     def __init__(self, network: PoseNetwork) -> None:
@@ -92,7 +92,7 @@ class ClosedForm:
             sigma_px = sigma_px_from_maximum(poses.raw_score, cells, cell_px / crop_scale(batch.affines))
         else:
             raise InputError("this network gives neither sigmas nor heatmaps: leave out weighting rescored")
-        # The falloff of a box that is BOX_PX pixels large is in image pixels; that of one keypoint tells the area.
-        falloff_px = oks_falloff(poses.skeleton, poses.boxes_xywh, np.full(len(poses), BOX_PX))
-        area_px2 = (falloff_px[:, 0] / (2 * poses.skeleton.sigmas[0])) ** 2
+        # By way of a falloff and back, which rounds as runs before this one did.
+        sigma = poses.skeleton.sigmas[0]
+        area_px2 = (falloff_px(area_of_boxes(poses.boxes_xywh, BODY_SHARE_OF_LOOSE_BOX), sigma) / (2 * sigma)) ** 2
         return {"rescored": rescore(sigma_px, area_px2, poses.skeleton.sigmas)}

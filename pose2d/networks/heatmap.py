@@ -12,9 +12,7 @@ from torch import Tensor
 from pose2d.decoding import HEATMAP_DECODERS, decode_expected_oks, heatmap_to_crop, unflip_heatmaps
 from pose2d.errors import InputError
 from pose2d.networks.base import InputSpec, NetworkOutput, TorchPoseNetwork, flip_permutation
-
-BODY_AREA_PER_BOX = 0.53
-"""Mean of a person's area over that of its box (COCO-WholeBody's evaluation code takes it where no area is given)."""
+from pose2d.skeletons import BODY_SHARE_OF_BOX
 
 PUBLISHED_TARGET_CELLS = {(192, 256): 2.0, (256, 256): 2.0, (288, 384): 3.0}
 """l~ in heatmap cells by the input's width and height, as the official configurations of SBL and HRNet train with."""
@@ -70,7 +68,7 @@ class HeatmapNetwork(TorchPoseNetwork):
     def set_expected_oks(self, kappas: Sequence[float]) -> None:
         """Decode to the point of largest expected OKS.
 
-        The instance's area is unknown here; it is taken as ``BODY_AREA_PER_BOX`` of the box that the crop was padded
+        The instance's area is unknown here; it is taken as ``BODY_SHARE_OF_BOX`` of the box that the crop was padded
         from, so the falloff is the same for all instances in crop pixels.
 
         Args:
@@ -104,4 +102,4 @@ class HeatmapNetwork(TorchPoseNetwork):
         assert self.kappas is not None
         box_cells = heatmaps.shape[2] * heatmaps.shape[3] / self.input_spec.padding**2
         kappas = torch.tensor(self.kappas, dtype=heatmaps.dtype, device=heatmaps.device)
-        return (kappas * (BODY_AREA_PER_BOX * box_cells) ** 0.5).expand(heatmaps.shape[0], -1)
+        return (kappas * (BODY_SHARE_OF_BOX * box_cells) ** 0.5).expand(heatmaps.shape[0], -1)

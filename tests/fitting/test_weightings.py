@@ -6,9 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from fitting.weightings import (
     WEIGHTINGS,
@@ -17,7 +14,6 @@ from fitting.weightings import (
     keypoint_weights,
     mean_weight,
     oks_falloff,
-    precision_from_confidence,
 )
 from pose2d.errors import InputError
 from pose2d.skeletons import COCO17, LSP14
@@ -58,24 +54,6 @@ def test_a_higher_score_never_gets_less_weight(weighting: str) -> None:
 
 def test_uniform_is_one() -> None:
     np.testing.assert_array_equal(keypoint_weights("uniform", evidence()), np.ones((6, 17)))
-
-
-@given(
-    arrays(float, (1, 17), elements=st.floats(0.1, 200)),
-    arrays(float, (1, 17), elements=st.floats(1, 60)),
-    st.floats(0.5, 8),
-)
-def test_precision_inverts_equation_12(sigma: np.ndarray, falloff: np.ndarray, floor: float) -> None:
-    confidence = falloff**2 / (falloff**2 + sigma**2)
-    np.testing.assert_allclose(
-        precision_from_confidence(confidence, falloff, floor), 1 / (sigma**2 + floor**2), rtol=1e-6
-    )
-
-
-def test_precision_at_the_ends() -> None:
-    falloff = np.full((1, 3), 10.0)
-    weights = precision_from_confidence(np.array([[0.0, 1.0, 1.7]]), falloff, 4.0)
-    np.testing.assert_allclose(weights, [[0, 1 / 16, 1 / 16]])
 
 
 def test_visibility_multiplies_calibrated_weightings_only() -> None:
@@ -121,7 +99,7 @@ def test_no_number_no_weight() -> None:
 
 def test_falloff_is_that_of_the_oks() -> None:
     """sqrt(area) 2 sigma of pycocotools, in units of the 256-pixel box."""
-    falloff = oks_falloff(COCO17, np.array([[0.0, 0.0, 50.0, 200.0]]), np.array([200.0]), area_fraction=0.5)
+    falloff = oks_falloff(COCO17, np.array([[0.0, 0.0, 50.0, 200.0]]), np.array([200.0]), body_share=0.5)
     assert falloff[0, COCO17.index("left_hip")] == pytest.approx(np.sqrt(5000) * 2 * 0.107 * 256 / 200)
     assert (oks_falloff(COCO17, np.zeros((1, 4)), np.zeros(1)) == 0).all()
 

@@ -14,7 +14,6 @@ from calibration.ccnet.features import CachedFeatures, peak_statistics
 from calibration.ccnet.files import load_ccnet, save_ccnet
 from calibration.ccnet.model import (
     BranchSpec,
-    CalibratedPoses2D,
     CCNet,
     calibrate_batch,
     calibrate_cache,
@@ -373,21 +372,6 @@ def test_held_out_persons_share_no_image_with_the_others(dataset):
     train, held_out = _split(_samples(branch, cache, CachedFeatures.keypoint_oks), BranchTraining())
     assert not set(train.image_ids) & set(held_out.image_ids)
     assert len(train) + len(held_out) == 60
-
-
-def test_calibrated_poses_round_trip(cache, tmp_path):
-    ones = np.ones_like(cache.poses.raw_score)
-    poses = CalibratedPoses2D(cache.poses, 0.5 * ones, 0.25 * ones)
-    # Equation 12: a confidence of one half means a spread of one falloff length.
-    spread = poses.sigma_px(np.full(len(poses), 2500.0))
-    np.testing.assert_allclose(spread[0], 2 * COCO17.sigmas * 50.0)
-    poses.save(tmp_path / "p.npz")
-    loaded = CalibratedPoses2D.load(tmp_path / "p.npz")
-    np.testing.assert_array_equal(loaded.confidence, poses.confidence)
-    np.testing.assert_array_equal(loaded.poses.xy_px, poses.poses.xy_px)
-    cache.poses.save(tmp_path / "plain.npz")
-    with pytest.raises(InputError, match="without calibrated"):
-        CalibratedPoses2D.load(tmp_path / "plain.npz")
 
 
 def test_inputs_of_rows_are_those_rows(cache):
