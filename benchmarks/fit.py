@@ -35,6 +35,7 @@ import torch
 from fitting.bodies.body import Body, load_body
 from fitting.bodies.reduced_body import ReducedBody, reduce_body
 from fitting.body_fits import BodyFits
+from fitting.inputs import FitInputs
 from fitting.methods.preparation import prepare
 from fitting.objective import Problem, unpack, value, value_of_keypoints
 from fitting.priors import JOINT_STD_RAD
@@ -209,9 +210,10 @@ def main() -> None:
     reduced = reduce_body(body, COCO17)
     persons = make_persons(body, options.frames, options.seed)
     config = RefinementConfig()
-    prepared = prepare(
-        reduced, persons.xy_px, persons.weights, persons.intrinsics, persons.initial, persons.size_px, config
+    inputs = FitInputs(
+        body, COCO17, persons.xy_px, persons.weights, persons.intrinsics, persons.initial, persons.size_px
     )
+    prepared = prepare(inputs, config)
     if len(prepared.problem) < options.frames:
         raise SystemExit("some of the random persons cannot be fitted: choose another --seed")
     few = slice(0, options.adam_frames)

@@ -30,13 +30,12 @@ from eval3dpw.run.fit import load_stages
 from eval3dpw.run.pipeline import (
     Observations,
     Stages,
-    camera_of_each,
+    fit_inputs,
     initial_fits,
     observe,
     read_fittable,
     refine_track,
 )
-from fitting.bodies.reduced_body import reduce_body
 from fitting.body_fits import BodyFits
 from fitting.methods.network import whiten
 from fitting.methods.preparation import prepare
@@ -61,17 +60,7 @@ def configured(stages: Stages, name: str, constants: list[str]) -> Stages:
 
 def objective(seen: Observations, weights: np.ndarray, fits: BodyFits, stages: Stages) -> np.ndarray:
     """The solver's objective of the bodies of a track; frames that no method can fit are left out."""
-    reduced = reduce_body(stages.find_body("neutral"), stages.skeleton)
-    size_px = seen.poses.boxes_xywh[:, 2:].max(axis=1)
-    prepared = prepare(
-        reduced,
-        seen.poses.xy_px,
-        weights,
-        camera_of_each(seen.track),
-        seen.initial,
-        size_px,
-        stages.fitting.refinement,
-    )
+    prepared = prepare(fit_inputs(seen, weights, stages), stages.fitting.refinement)
     chosen = fits.select(prepared.frames.numpy())
     z = whiten(prepared.problem, *(torch.tensor(a) for a in (chosen.rotations, chosen.betas, chosen.translation)))
     return value(prepared.problem, z).numpy()

@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from eval3dpw.run.provenance import configuration
-from fitting.methods.catalogue import MethodConfig
-from fitting.methods.network import FinetuneConfig
-from fitting.methods.smplify import SmplifyConfig
+from fitting.methods.catalogue import METHODS, MethodConfig
 from fitting.methods.track import TemporalConfig
-from fitting.refinement_config import RefinementConfig
 from pose2d.errors import InputError
 
 _REFINEMENT = "refinement"
@@ -23,19 +20,15 @@ def method_config(constants: Iterable[str] = (), temporal: bool = False) -> Meth
     """The constants of all methods with some of them changed.
 
     Args:
-        constants: `name=value` for the refinement's, `finetune.name=value`, `smplify.name=value` and
-            `temporal.name=value` for the others'; values as Python writes them.
+        constants: `name=value` for the refinement's, `group.name=value` for those of another field of `MethodConfig`;
+            values as Python writes them.
         temporal: fit the frames of a track together.
 
     Raises:
         InputError: no such constant, a value of another type, or one of a temporal term that is not wanted.
     """
-    groups: dict[str, Any] = {
-        _REFINEMENT: RefinementConfig(),
-        "finetune": FinetuneConfig(),
-        "smplify": SmplifyConfig(),
-        "temporal": TemporalConfig(),
-    }
+    defaults = MethodConfig(temporal=TemporalConfig())
+    groups: dict[str, Any] = {group.name: getattr(defaults, group.name) for group in fields(defaults)}
     for text in constants:
         name, equals, value = text.partition("=")
         group, dot, name = name.rpartition(".")
@@ -53,9 +46,7 @@ def method_config(constants: Iterable[str] = (), temporal: bool = False) -> Meth
 
 def used_constants(method: str, config: MethodConfig) -> dict[str, Any]:
     """The constants that a run by `method` depends on, ready for JSON, by group."""
-    groups: dict[str, Any] = {"smplify": config.smplify} if method == "smplify" else {_REFINEMENT: config.refinement}
-    if method == "network":
-        groups["finetune"] = config.finetune
+    groups: dict[str, Any] = {name: getattr(config, name) for name in METHODS[method].constants}
     if config.temporal is not None:
         groups["temporal_term"] = config.temporal
     return {name: configuration(group) for name, group in groups.items()}

@@ -43,6 +43,7 @@ from eval3dpw.run.provenance import code_hash, configuration, input_hashes, vers
 from eval3dpw.run.sequence_job import FitUnit, Outcome
 from eval3dpw.run.stage_networks import load_2d_stage
 from fitting.bodies.body import REGRESSOR_FILE, load_body
+from fitting.methods.catalogue import METHODS
 from fitting.regressor.model import PACKAGED_REGRESSOR, load_regressor
 from pose2d.console.progress import meter, say
 from pose2d.errors import InputError
@@ -300,10 +301,16 @@ def check_bodies(body_dir: Path | None, protocol: Protocol) -> list[Path]:
 def _check(options: FitOptions, weightings: Sequence[str]) -> None:
     if options.limit is not None and options.limit < 1:
         raise InputError(f"--limit is {options.limit}: it must be at least 1")
-    if options.method == "network" and options.initial is not None:
-        raise InputError("--method network moves the regressor's weights, so it cannot start from --initial: drop one")
-    if options.temporal and options.method != "params":
-        raise InputError(f"--temporal belongs to --method params: {options.method} fits frames one by one")
+    if options.method not in METHODS:
+        raise InputError(f"--method {options.method}: there is no such method; known are {', '.join(METHODS)}")
+    method = METHODS[options.method]
+    if method.moves_regressor and options.initial is not None:
+        raise InputError(
+            f"--method {options.method} moves the regressor's weights, so it cannot start from --initial: drop one"
+        )
+    if options.temporal and not method.temporal:
+        knowing = " or ".join(name for name, other in METHODS.items() if other.temporal)
+        raise InputError(f"--temporal belongs to --method {knowing}: {options.method} fits frames one by one")
     if options.workers < 0:
         raise InputError(f"--workers is {options.workers}: 1 or more, or 0 for as many as there are cores")
     if options.address is not None and options.engine != "ray":

@@ -25,8 +25,8 @@ from eval3dpw.judging.protocols import Protocol
 from eval3dpw.results.fits import GivenPredictions, TrackFits
 from fitting.bodies.body import Body
 from fitting.body_fits import BodyFits
-from fitting.methods.catalogue import FitInputs, MethodConfig, fit_bodies
-from fitting.methods.network import Crops
+from fitting.inputs import Crops, FitInputs
+from fitting.methods.catalogue import METHODS, MethodConfig, fit_bodies
 from fitting.regressor.model import Regressor, RegressorOutput, crop_person, crop_squares, place_in_camera, predict
 from fitting.weightings import KeypointEvidence, WeightingConfig, keypoint_weights, oks_falloff
 from pose2d.errors import InputError
@@ -94,7 +94,7 @@ class Observations:
     evidence: KeypointEvidence
     initial: BodyFits
     crops: Crops | None = None
-    """What the regressor saw; kept only for method `network`."""
+    """What the regressor saw; kept only for a method that moves its weights."""
 
 
 def fittable(track: Track, protocol: Protocol, limit: int | None = None) -> Track:
@@ -213,7 +213,7 @@ class _Squares:
     def of(cls, tracks: Sequence[Track], order: np.ndarray, stages: Stages) -> _Squares:
         assert isinstance(stages.initial, Regressor)
         centers_px, sides_px = crop_squares(np.concatenate([track_boxes(track, scale=1.0) for track in tracks]))
-        return cls(stages.initial, centers_px[order], sides_px[order], stages.method == "network")
+        return cls(stages.initial, centers_px[order], sides_px[order], METHODS[stages.method].moves_regressor)
 
     def cut(self, image: np.ndarray, row: int) -> np.ndarray:
         return crop_person(image, self.centers_px[row], self.sides_px[row], self.regressor.config.input_size)
@@ -252,20 +252,25 @@ def refine_track(seen: Observations, weighting: str, stages: Stages) -> TrackFit
     """
     with stages.timed("fit"):
         weights = keypoint_weights(weighting, seen.evidence, stages.weighting)
-        inputs = FitInputs(
-            stages.find_body("neutral"),
-            stages.skeleton,
-            seen.poses.xy_px,
-            weights,
-            camera_of_each(seen.track),
-            seen.initial,
-            seen.poses.boxes_xywh[:, 2:].max(axis=1),
-            stages.initial if isinstance(stages.initial, Regressor) else None,
-            seen.crops,
-            seen.track.frame_ids,
-        )
-        fits = fit_bodies(stages.method, inputs, stages.fitting)
+        fits = fit_bodies(stages.method, fit_inputs(seen, weights, stages), stages.fitting)
     return TrackFits(seen.track.name, weighting, seen.track.frame_ids, fits, weights)
+
+
+def fit_inputs(seen: Observations, weights: Float[np.ndarray, "n k"], stages: Stages) -> FitInputs:
+    """What a method gets of a track."""
+    return FitInputs(
+        body=stages.find_body("neutral"),
+        skeleton=stages.skeleton,
+        xy_px=seen.poses.xy_px,
+        weights=weights,
+        intrinsics=camera_of_each(seen.track),
+        initial=seen.initial,
+        size_px=seen.poses.boxes_xywh[:, 2:].max(axis=1),
+        regressor=stages.initial if isinstance(stages.initial, Regressor) else None,
+        crops=seen.crops,
+        frame_ids=seen.track.frame_ids,
+        evidence=seen.evidence,
+    )
 
 
 def initial_fits(seen: Observations) -> TrackFits:

@@ -33,6 +33,7 @@ from eval3dpw.run.pipeline import (
     read_fittable,
     refine_track,
 )
+from fitting.methods.catalogue import METHODS
 from pose2d.errors import InputError
 from pose2d.files.storage import sha256
 from pose2d.parallel import single_thread
@@ -143,7 +144,7 @@ class FitUnit:
 
 def whole_tracks(stages: Stages) -> bool:
     """Whether the method needs all frames of a track at once; its memory then grows with the track."""
-    return stages.method == "network" or stages.fitting.temporal is not None
+    return METHODS[stages.method].all_frames or stages.fitting.temporal is not None
 
 
 def frame_chunks(tracks: Sequence[Track], frames: int) -> list[list[Track]]:

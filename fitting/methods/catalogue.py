@@ -3,6 +3,8 @@
 `params` moves each person's own parameters by the second-order solver, `network` fine-tunes the regressor's weights on
 the same objective, `smplify` is SPIN's Adam schedule with SPIN's objective. `params` can also treat the frames of a
 track as one problem (`MethodConfig.temporal`).
+
+A new method is a module beside this one and an entry in `METHODS`, with a field of `MethodConfig` for its constants.
 """
 
 from __future__ import annotations
@@ -10,135 +12,82 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-from jaxtyping import Float, Int
-
-from fitting.bodies.body import Body
-from fitting.bodies.reduced_body import reduce_body
 from fitting.body_fits import BodyFits
-from fitting.methods.network import Crops, FinetuneConfig, finetune
+from fitting.inputs import FitInputs
+from fitting.methods.network import FinetuneConfig, finetune
 from fitting.methods.parameters import refine
 from fitting.methods.smplify import SmplifyConfig, smplify
 from fitting.methods.track import TemporalConfig, refine_track
 from fitting.refinement_config import RefinementConfig
-from fitting.regressor.model import Regressor
 from pose2d.errors import InputError
-from pose2d.skeletons import Skeleton
-
-
-@dataclass(frozen=True)
-class FitInputs:
-    """All that a method may need for n persons; arrays as of `fitting.methods.parameters.refine`.
-
-    Attributes:
-        regressor, crops: what made the initial predictions, for `network`; None where they come from elsewhere.
-        frame_ids: rising frame numbers of one person's track, for the temporal term.
-    """
-
-    body: Body
-    skeleton: Skeleton
-    xy_px: Float[np.ndarray, "n k 2"]
-    weights: Float[np.ndarray, "n k"]
-    intrinsics: Float[np.ndarray, "n 3 3"]
-    initial: BodyFits
-    size_px: Float[np.ndarray, "n"]
-    regressor: Regressor | None = None
-    crops: Crops | None = None
-    frame_ids: Int[np.ndarray, "n"] | None = None
 
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """Constants of each method; `network` uses those of the refinement for its objective.
-
-    Attributes:
-        temporal: given, `params` fits the frames of a track together.
-    """
+    """Constants of all methods, one field for each group."""
 
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
+    """Of `params`, and of the objective that `network` shares with it."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     smplify: SmplifyConfig = field(default_factory=SmplifyConfig)
     temporal: TemporalConfig | None = None
+    """Given, the frames of a track are fitted together."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to refine bodies, and what a run must know about it."""
+
+    fit: Callable[[FitInputs, MethodConfig], BodyFits]
+    constants: tuple[str, ...]
+    """Fields of `MethodConfig` that its results depend on, `temporal` apart."""
+    moves_regressor: bool = False
+    """It needs the regressor that predicted the initial bodies, and the crops that it saw."""
+    all_frames: bool = False
+    """It looks at all frames of a track at once even without a temporal term."""
+    temporal: bool = False
+    """It knows the temporal term."""
 
 
 def _params(inputs: FitInputs, config: MethodConfig) -> BodyFits:
-    if config.temporal is not None:
-        return _track(inputs, config.refinement, config.temporal)
-    return refine(
-        reduce_body(inputs.body, inputs.skeleton),
-        inputs.skeleton,
-        inputs.xy_px,
-        inputs.weights,
-        inputs.intrinsics,
-        inputs.initial,
-        inputs.size_px,
-        config.refinement,
-    )
-
-
-def _track(inputs: FitInputs, config: RefinementConfig, temporal: TemporalConfig) -> BodyFits:
-    if inputs.frame_ids is None:
-        raise InputError("the temporal term needs frame_ids, the numbers of the frames in their video")
-    return refine_track(
-        reduce_body(inputs.body, inputs.skeleton),
-        inputs.skeleton,
-        inputs.xy_px,
-        inputs.weights,
-        inputs.intrinsics,
-        inputs.initial,
-        inputs.size_px,
-        inputs.frame_ids,
-        config,
-        temporal,
-    )
+    if config.temporal is None:
+        return refine(inputs, config.refinement)
+    return refine_track(inputs, config.refinement, config.temporal)
 
 
 def _network(inputs: FitInputs, config: MethodConfig) -> BodyFits:
-    if inputs.regressor is None or inputs.crops is None:
-        raise InputError(
-            "method 'network' fine-tunes the regressor, so the initial bodies must come from one, not a file"
-        )
-    return finetune(
-        inputs.regressor,
-        inputs.crops,
-        inputs.body,
-        inputs.skeleton,
-        inputs.xy_px,
-        inputs.weights,
-        inputs.intrinsics,
-        inputs.initial,
-        inputs.size_px,
-        config.refinement,
-        config.finetune,
-    )
+    return finetune(inputs, config.refinement, config.finetune)
 
 
 def _smplify(inputs: FitInputs, config: MethodConfig) -> BodyFits:
-    return smplify(
-        inputs.body,
-        inputs.skeleton,
-        inputs.xy_px,
-        inputs.weights,
-        inputs.intrinsics,
-        inputs.initial,
-        inputs.size_px,
-        config.smplify,
-    )
+    return smplify(inputs, config.smplify)
 
 
-Method = Callable[[FitInputs, MethodConfig], BodyFits]
+METHODS: dict[str, Method] = {
+    "params": Method(_params, ("refinement",), temporal=True),
+    "network": Method(_network, ("refinement", "finetune"), moves_regressor=True, all_frames=True),
+    "smplify": Method(_smplify, ("smplify",)),
+}
 
-METHODS: dict[str, Method] = {"params": _params, "network": _network, "smplify": _smplify}
+
+def find_method(name: str, config: MethodConfig) -> Method:
+    """A method by its name, if it can do what the configuration asks for.
+
+    Raises:
+        InputError: unknown method, or it has no temporal term though one is configured.
+    """
+    if name not in METHODS:
+        raise InputError(f"unknown method {name!r}; known are {', '.join(METHODS)}")
+    if config.temporal is not None and not METHODS[name].temporal:
+        knowing = " or ".join(repr(other) for other, method in METHODS.items() if method.temporal)
+        raise InputError(f"the temporal term belongs to method {knowing}: method {name!r} fits frames one by one")
+    return METHODS[name]
 
 
 def fit_bodies(method: str, inputs: FitInputs, config: MethodConfig = MethodConfig()) -> BodyFits:
     """Refine the initial bodies by `method`. A body that cannot be refined keeps its initial estimate and says why.
 
     Raises:
-        InputError: unknown method, the inputs lack what it needs, or it knows no temporal term.
+        InputError: unknown method, the inputs lack what it needs, or it has no temporal term though one is configured.
     """
-    if method not in METHODS:
-        raise InputError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
-    if config.temporal is not None and method != "params":
-        raise InputError(f"the temporal term belongs to method 'params': method {method!r} fits frames one by one")
-    return METHODS[method](inputs, config)
+    return find_method(method, config).fit(inputs, config)

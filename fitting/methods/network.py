@@ -15,18 +15,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import roma
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
-from fitting.bodies.body import Body
-from fitting.bodies.reduced_body import ReducedBody, reduce_body
 from fitting.body_fits import BodyFits, Reason
 from fitting.camera import crop_to_full_translation
+from fitting.inputs import Crops, FitInputs
 from fitting.methods.preparation import Prepared, prepare
 from fitting.objective import Problem, value
 from fitting.refinement_config import RefinementConfig
 from fitting.regressor.model import Regressor, normalise, place_in_camera, predict, ray_rotations
-from pose2d.skeletons import Skeleton
+from pose2d.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -47,46 +46,31 @@ class FinetuneConfig:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Crops:
-    """What the regressor sees: square crops and where they lie in their images (pixels)."""
-
-    images: UInt8[np.ndarray, "n size size 3"]
-    centers_px: Float[np.ndarray, "n 2"]
-    sides_px: Float[np.ndarray, "n"]
-
-
-def finetune(
-    regressor: Regressor,
-    crops: Crops,
-    body: Body | ReducedBody,
-    skeleton: Skeleton,
-    xy_px: Float[np.ndarray, "n k 2"],
-    weights: Float[np.ndarray, "n k"],
-    intrinsics: Float[np.ndarray, "n 3 3"],
-    initial: BodyFits,
-    size_px: Float[np.ndarray, "n"],
-    config: RefinementConfig,
-    training: FinetuneConfig = FinetuneConfig(),
-) -> BodyFits:
+def finetune(inputs: FitInputs, config: RefinementConfig, training: FinetuneConfig = FinetuneConfig()) -> BodyFits:
     """Fine-tune a copy of the regressor on its own persons' 2D keypoints and predict them again.
 
     The persons are fitted together: what is learnt from one changes the others, and a result depends on its company.
     Persons that cannot be fitted (`stages.refusals`) are left out and keep their first prediction. Batch norm
     keeps its statistics and dropout is off, so that at learning rate 0 nothing changes.
 
-    Args:
-        initial: what the regressor says of the crops, in the cameras' frames (`place_in_camera`).
+    The initial bodies are what the regressor predicts from the crops, in the cameras' frames (`place_in_camera`).
 
     Returns:
         The new predictions; `Reason.ITERATION_LIMIT` for all that took part and came to a believable body.
+
+    Raises:
+        InputError: the inputs have no regressor or no crops.
     """
-    reduced = body if isinstance(body, ReducedBody) else reduce_body(body, skeleton)
+    regressor, crops = inputs.regressor, inputs.crops
+    if regressor is None or crops is None:
+        raise InputError(
+            "method 'network' fine-tunes the regressor, so the initial bodies must come from one, not a file"
+        )
     # No translation stage: the prior is the network's own prediction.
-    prepared = prepare(reduced, xy_px, weights, intrinsics, initial, size_px, replace(config, first_stage_above=np.inf))
+    prepared = prepare(inputs, replace(config, first_stage_above=np.inf))
     network = copy.deepcopy(regressor).eval().requires_grad_()
     problem = prepared.problem.to(torch.float32, network.init_cam.device)
-    tuned = _Tuned(network, crops, intrinsics, problem, prepared.frames.numpy())
+    tuned = _Tuned(network, crops, inputs.intrinsics, problem, prepared.frames.numpy())
     before = tuned.objectives(training.batch_size)
     optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
     order = torch.Generator().manual_seed(training.seed)
@@ -102,10 +86,7 @@ def finetune(
             if all(p.grad is None or bool(torch.isfinite(p.grad).all()) for p in network.parameters()):
                 optimiser.step()
     after = tuned.objectives(training.batch_size)
-    second = place_in_camera(
-        predict(network, crops.images), crops.centers_px, crops.sides_px, intrinsics, regressor.config.orientation
-    )
-    return _merge(initial, second, prepared, before, after, training.epochs, config.max_beta)
+    return _merge(prepared, inputs.initial, tuned.bodies(), (before, after), training.epochs, config.max_beta)
 
 
 @dataclass(frozen=True)
@@ -139,6 +120,12 @@ class _Tuned:
         rows = torch.arange(len(self.frames))
         return torch.cat([self.objective(part) for part in rows.split(batch_size)]).double().cpu()
 
+    def bodies(self) -> BodyFits:
+        """The network's present predictions of everyone, in the cameras' frames."""
+        crops, orientation = self.crops, self.network.config.orientation
+        output = predict(self.network, crops.images)
+        return place_in_camera(output, crops.centers_px, crops.sides_px, self.intrinsics, orientation)
+
 
 def whiten(
     problem: Problem,
@@ -153,16 +140,17 @@ def whiten(
 
 
 def _merge(
+    prepared: Prepared,
     first: BodyFits,
     second: BodyFits,
-    prepared: Prepared,
-    before: Tensor,
-    after: Tensor,
+    objectives: tuple[Tensor, Tensor],
     epochs: int,
     max_beta: float,
 ) -> BodyFits:
+    """The second predictions of those who took part and came to a believable body, the first of the others."""
     frames = prepared.frames.numpy()
-    good = np.isfinite(after.numpy()) & (np.abs(second.betas[frames]) <= max_beta).all(1)
+    before, after = (objective.numpy() for objective in objectives)
+    good = np.isfinite(after) & (np.abs(second.betas[frames]) <= max_beta).all(1)
     good &= np.isfinite(second.rotations[frames]).all((1, 2, 3)) & np.isfinite(second.translation[frames]).all(1)
     out = {name: getattr(first, name).copy() for name in ("rotations", "betas", "translation")}
     for name, array in out.items():
@@ -171,8 +159,6 @@ def _merge(
     reason[frames] = np.where(good, Reason.ITERATION_LIMIT, Reason.DIVERGED)
     iterations = np.zeros(len(first), dtype=np.int64)
     iterations[frames] = epochs
-    objectives = np.full((2, len(first)), np.nan)
-    objectives[:, frames] = before.numpy(), np.where(good, after.numpy(), before.numpy())
-    return BodyFits(
-        **out, reason=reason, iterations=iterations, initial_objective=objectives[0], objective=objectives[1]
-    )
+    from_to = np.full((2, len(first)), np.nan)
+    from_to[:, frames] = before, np.where(good, after, before)
+    return BodyFits(**out, reason=reason, iterations=iterations, initial_objective=from_to[0], objective=from_to[1])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fitting.bodies.reduced_body import ReducedBody
 from fitting.body_fits import BodyFits, Reason
+from fitting.inputs import FitInputs, FitTensors
 from fitting.methods.stages import FITTABLE, refusals, translation_stage
 from fitting.objective import Problem, exp_and_jacobian, unpack
 from fitting.priors import hinges, joint_std_rad
@@ -35,33 +36,18 @@ class Prepared:
     refused: Int[Tensor, "m"]
 
 
-def prepare(
-    reduced: ReducedBody,
-    xy_px: Float[np.ndarray, "n k 2"],
-    weights: Float[np.ndarray, "n k"],
-    intrinsics: Float[np.ndarray, "n 3 3"],
-    initial: BodyFits,
-    size_px: Float[np.ndarray, "n"],
-    config: RefinementConfig,
-) -> Prepared:
+def prepare(inputs: FitInputs, config: RefinementConfig) -> Prepared:
     """Sort out frames that cannot be fitted, run the translation stage and state the problem of the others."""
-    xy, weight = (torch.tensor(a[:, reduced.keypoints], dtype=torch.float64) for a in (xy_px, weights))
-    camera, size, rotations, betas, translation = (
-        torch.tensor(a, dtype=torch.float64)
-        for a in (intrinsics, size_px, initial.rotations, initial.betas, initial.translation)
-    )
-    refused = refusals(xy, weight, camera, rotations, betas, translation, size, config.max_beta)
+    reduced = inputs.reduced
+    everyone = FitTensors.of(inputs, reduced.keypoints)
+    refused = refusals(everyone, config.max_beta)
     frames = (refused == FITTABLE).nonzero()[:, 0]
-    xy, weight, camera, size, rotations, betas, translation = (
-        a[frames] for a in (xy, weight, camera, size, rotations, betas, translation)
-    )
-    at_origin = reduced.keypoint_positions(rotations, betas, torch.zeros_like(translation))
-    pixels_per_unit = size / BOX_PX
-    start, in_front = translation_stage(
-        at_origin, xy, weight, camera, translation, pixels_per_unit, config.first_stage()
-    )
+    persons = everyone.select(frames)
+    start, in_front = translation_stage(persons, reduced, config.first_stage())
     refused[frames[~in_front]] = int(Reason.BEHIND_CAMERA)
-    focal, centre = scaled_focal(camera, pixels_per_unit)
+    pixels_per_unit = persons.size_px / BOX_PX
+    focal, centre = scaled_focal(persons.intrinsics, pixels_per_unit)
+    observed = (persons.xy_px / pixels_per_unit[:, None, None]).mT
     fixed = torch.ones(24, 1, 1, dtype=torch.float64)
     fixed[[reduced.joints[u] for u in reduced.corrective_joints]] = 0
     eye = torch.eye(3, dtype=torch.float64)
@@ -69,13 +55,13 @@ def prepare(
         body=reduced,
         hinges=hinges(reduced.joints),
         constants=config.constants(),
-        xy=torch.where(weight[:, None] > 0, (xy / pixels_per_unit[:, None, None]).mT, 0.0),
-        weights=weight,
+        xy=torch.where(persons.weights[:, None] > 0, observed, 0.0),
+        weights=persons.weights,
         focal=focal,
         centre=centre,
-        rotations=rotations[:, list(reduced.joints)],
-        corrective=reduced.corrective_offset(eye + fixed * (rotations - eye)),
-        betas=betas / (1 + config.mean_shape_pull),
+        rotations=persons.rotations[:, list(reduced.joints)],
+        corrective=reduced.corrective_offset(eye + fixed * (persons.rotations - eye)),
+        betas=persons.betas / (1 + config.mean_shape_pull),
         translation=start,
         std=_unknown_std(reduced, config, start[:, 2]),
     )

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import roma
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from fitting.bodies.body import Body
 from fitting.body_fits import BodyFits, Reason
 from fitting.camera import project
+from fitting.inputs import FitInputs, FitTensors
 from fitting.methods.stages import FITTABLE, refusals
 from fitting.priors import PoseMixture, joint_std_rad, load_pose_mixture
 from pose2d.skeletons import Skeleton
@@ -60,43 +60,33 @@ class SmplifyConfig:
     max_beta: float = 10.0
 
 
-def smplify(
-    body: Body,
-    skeleton: Skeleton,
-    xy_px: Float[np.ndarray, "n k 2"],
-    weights: Float[np.ndarray, "n k"],
-    intrinsics: Float[np.ndarray, "n 3 3"],
-    initial: BodyFits,
-    size_px: Float[np.ndarray, "n"],
-    config: SmplifyConfig = SmplifyConfig(),
-) -> BodyFits:
-    """Refine predicted bodies by SPIN's SMPLify. Arguments and result as of `fitting.methods.parameters.refine`.
+def smplify(inputs: FitInputs, config: SmplifyConfig = SmplifyConfig()) -> BodyFits:
+    """Refine predicted bodies by SPIN's SMPLify.
 
     A frame keeps its initial estimate where the mean weighted reprojection error does not fall, as in SPIN
     (`Reason.DAMPING_LIMIT`). Its objective is that error, in pixels of the 224-pixel crop.
     """
-    sources = body.keypoint_sources(skeleton)
+    sources = inputs.body.keypoint_sources(inputs.skeleton)
     present = np.array([k for k, source in enumerate(sources) if source is not None], dtype=np.int64)
-    skeleton = Skeleton(skeleton.name, tuple(skeleton.keypoints[k] for k in present))
+    skeleton = Skeleton(inputs.skeleton.name, tuple(inputs.skeleton.keypoints[k] for k in present))
     mixture = None if config.mixture is None else load_pose_mixture(config.mixture)
-    xy_px, weights = xy_px[:, present], weights[:, present]
-    inputs = [xy_px, weights, intrinsics, initial.rotations, initial.betas, initial.translation, size_px]
-    doubles = [torch.tensor(a, dtype=torch.float64) for a in inputs]
-    xy, weight, camera, rotations, betas, translation, size = doubles
-    refused = refusals(xy, weight, camera, rotations, betas, translation, size, config.max_beta).numpy()
+    everyone = FitTensors.of(inputs, present)
+    refused = refusals(everyone, config.max_beta).numpy()
     fittable = np.flatnonzero(refused == FITTABLE)
+    initial, count = inputs.initial, len(inputs)
     out = {
         "rotations": initial.rotations.copy(),
         "betas": initial.betas.copy(),
         "translation": initial.translation.copy(),
         "reason": refused.copy(),
         "iterations": np.where(refused == FITTABLE, 2 * config.iterations, 0),
-        "initial_objective": np.full(len(initial), np.nan),
-        "objective": np.full(len(initial), np.nan),
+        "initial_objective": np.full(count, np.nan),
+        "objective": np.full(count, np.nan),
     }
     for start in range(0, len(fittable), config.batch_size):
         frames = fittable[start : start + config.batch_size]
-        fitted = _fit_batch(body, skeleton, [array[frames].float() for array in doubles], config, mixture)
+        persons = everyone.select(torch.from_numpy(frames)).to(torch.float32)
+        fitted = _fit_batch(persons, inputs.body, skeleton, config, mixture)
         better = fitted["reason"] == Reason.ITERATION_LIMIT
         for name, array in fitted.items():
             rows = better if name in ("rotations", "betas", "translation") else slice(None)
@@ -105,20 +95,16 @@ def smplify(
 
 
 def _fit_batch(
-    body: Body,
-    skeleton: Skeleton,
-    inputs: list[Tensor],
-    config: SmplifyConfig,
-    mixture: PoseMixture | None,
+    persons: FitTensors, body: Body, skeleton: Skeleton, config: SmplifyConfig, mixture: PoseMixture | None
 ) -> dict[str, np.ndarray]:
     """Both stages for some persons; the fields of `BodyFits` by name."""
-    xy, weights, intrinsics, rotations, betas, translation, size = inputs
-    crop_px = 224 / (config.crop_scale * size)
-    observed = torch.where(weights[..., None] > 0, xy, 0.0)
-    pose0 = roma.rotmat_to_rotvec(rotations)
+    weights, intrinsics = persons.weights, persons.intrinsics
+    crop_px = 224 / (config.crop_scale * persons.size_px)
+    observed = torch.where(weights[..., None] > 0, persons.xy_px, 0.0)
+    pose0 = roma.rotmat_to_rotvec(persons.rotations)
     std = torch.as_tensor(joint_std_rad(tuple(range(24)))).float()[1:, None]
     root, joints = pose0[:, :1].clone(), pose0[:, 1:].clone()
-    shape, camera = betas.clone(), translation.clone()
+    shape, camera = persons.betas.clone(), persons.translation.clone()
 
     def error(root: Tensor, joints: Tensor, shape: Tensor, camera: Tensor) -> Tensor:
         pose = roma.rotvec_to_rotmat(torch.cat([root, joints], 1))

@@ -6,41 +6,37 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fitting.bodies.reduced_body import ReducedBody
 from fitting.body_fits import Reason
 from fitting.camera import project, translation_from_2d
+from fitting.inputs import FitTensors
 from fitting.objective import MIN_DEPTH_M
 from fitting.refinement_config import FirstStage
 from fitting.residuals import geman_mcclure_slope
+from fitting.weightings import BOX_PX
 
 FITTABLE = -1
 """`refusals` of a frame with nothing against it."""
 
 
-def refusals(
-    xy_px: Float[Tensor, "n k 2"],
-    weights: Float[Tensor, "n k"],
-    intrinsics: Float[Tensor, "n 3 3"],
-    rotations: Float[Tensor, "n 24 3 3"],
-    betas: Float[Tensor, "n 10"],
-    translation: Float[Tensor, "n 3"],
-    size_px: Float[Tensor, "n"],
-    max_beta: float,
-) -> Int[Tensor, "n"]:
+def refusals(persons: FitTensors, max_beta: float) -> Int[Tensor, " n"]:
     """For each frame the first `Reason` why it cannot be fitted, or `FITTABLE`."""
+    weights, intrinsics, rotations = persons.weights, persons.intrinsics, persons.rotations
     weight_ok = torch.isfinite(weights) & (weights >= 0)
-    keypoint_ok = torch.isfinite(xy_px).all(2) | (weights == 0)
+    keypoint_ok = torch.isfinite(persons.xy_px).all(2) | (weights == 0)
     focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], 1)
     camera_ok = torch.isfinite(intrinsics).flatten(1).all(1) & (focal > 0).all(1)
     eye = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
     orthogonal = ((rotations.mT @ rotations - eye).abs() < 1e-2).flatten(1).all(1)
     proper = (torch.linalg.det(torch.nan_to_num(rotations)) > 0).all(1)
-    initial_ok = orthogonal & proper & (betas.abs() <= max_beta).all(1) & torch.isfinite(translation).all(1)
-    out = torch.full((len(xy_px),), FITTABLE, device=xy_px.device)
+    initial_ok = orthogonal & proper & (persons.betas.abs() <= max_beta).all(1)
+    initial_ok &= torch.isfinite(persons.translation).all(1)
+    out = torch.full((len(weights),), FITTABLE, device=weights.device)
     for reason, wrong in (
         (Reason.NO_WEIGHT, ~(weights > 0).any(1)),
         (Reason.BAD_INITIAL, ~initial_ok),
         (Reason.BAD_CAMERA, ~camera_ok),
-        (Reason.BAD_BOX, ~(torch.isfinite(size_px) & (size_px > 0))),
+        (Reason.BAD_BOX, ~(torch.isfinite(persons.size_px) & (persons.size_px > 0))),
         (Reason.BAD_KEYPOINT, ~(weight_ok & keypoint_ok).all(1)),
     ):
         out = torch.where(wrong, int(reason), out)
@@ -48,27 +44,20 @@ def refusals(
 
 
 def translation_stage(
-    points: Float[Tensor, "n K 3"],
-    xy_px: Float[Tensor, "n K 2"],
-    weights: Float[Tensor, "n K"],
-    intrinsics: Float[Tensor, "n 3 3"],
-    initial: Float[Tensor, "n 3"],
-    pixels_per_unit: Float[Tensor, "n"],
-    settings: FirstStage,
-) -> tuple[Float[Tensor, "n 3"], Bool[Tensor, "n"]]:
+    persons: FitTensors, reduced: ReducedBody, settings: FirstStage
+) -> tuple[Float[Tensor, "n 3"], Bool[Tensor, " n"]]:
     """Move a badly placed body to where the 2D keypoints see it, before its pose is touched (SPIN's first stage).
 
     Iterated closed form: each round solves for the translation with the squared error made a pixel error by the depths
     of the last round, with the robust kernel's weights and a pull to the initial translation. Where that lies behind
     the camera, one round without pull and kernel finds another start. A well placed body is left where it is.
 
-    Args:
-        points: keypoints of the posed body at translation 0.
-        pixels_per_unit: image pixels per pixel of the 256-pixel box.
-
     Returns:
         Translation, and whether all weighted keypoints lie in front of the camera there.
     """
+    points = reduced.keypoint_positions(persons.rotations, persons.betas, torch.zeros_like(persons.translation))
+    xy_px, weights, intrinsics, initial = persons.xy_px, persons.weights, persons.intrinsics, persons.translation
+    pixels_per_unit = persons.size_px / BOX_PX
     used = weights > 0
     observed = torch.where(used[..., None], xy_px, 0.0)
 

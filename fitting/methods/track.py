@@ -18,14 +18,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fitting.bodies.body import Body
-from fitting.bodies.reduced_body import ReducedBody, reduce_body
 from fitting.body_fits import BodyFits, Reason
+from fitting.inputs import FitInputs
 from fitting.methods.preparation import Prepared, apply_solution, prepare
 from fitting.objective import MIN_DEPTH_M, Problem, exp_and_jacobian, keypoints, linearise, unpack, value
 from fitting.refinement_config import RefinementConfig
 from fitting.solving.solution import DAMPING_DOWN, DAMPING_MAX, DAMPING_MIN, DAMPING_UP, Solution
-from pose2d.skeletons import Skeleton
+from pose2d.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -184,32 +183,24 @@ def _step(
     return torch.from_numpy(step), problem.constants.prior_strength * float(promised)
 
 
-def refine_track(
-    body: Body | ReducedBody,
-    skeleton: Skeleton,
-    xy_px: Float[np.ndarray, "n k 2"],
-    weights: Float[np.ndarray, "n k"],
-    intrinsics: Float[np.ndarray, "n 3 3"],
-    initial: BodyFits,
-    size_px: Float[np.ndarray, "n"],
-    frame_ids: Int[np.ndarray, "n"],
-    config: RefinementConfig,
-    temporal: TemporalConfig = TemporalConfig(),
-) -> BodyFits:
-    """Refine the bodies of one person in a video together; arguments as of `fitting.methods.parameters.refine`.
+def refine_track(inputs: FitInputs, config: RefinementConfig, temporal: TemporalConfig = TemporalConfig()) -> BodyFits:
+    """Refine the bodies of one person in a video together.
 
-    Args:
-        frame_ids: rising frame numbers; frames that cannot be fitted are left out and bridged like missing ones.
+    Frames that cannot be fitted are left out and bridged like missing ones.
 
     Returns:
         Bodies with one shape; the objective of each frame without the temporal term.
+
+    Raises:
+        InputError: the inputs have no frame numbers.
     """
-    reduced = body if isinstance(body, ReducedBody) else reduce_body(body, skeleton)
-    prepared = prepare(reduced, xy_px, weights, intrinsics, initial, size_px, config)
+    if inputs.frame_ids is None:
+        raise InputError("the temporal term needs frame_ids, the numbers of the frames in their video")
+    prepared = prepare(inputs, config)
     if len(prepared.problem):
         prepared = _with_one_shape(prepared)
     problem = prepared.problem
-    middle, spacing = triples(frame_ids[prepared.frames.numpy()], temporal.max_gap)
+    middle, spacing = triples(inputs.frame_ids[prepared.frames.numpy()], temporal.max_gap)
     z, iterations, reason = _minimise(problem, middle, torch.from_numpy(spacing), config, temporal)
     solution = Solution(
         z,
@@ -218,7 +209,7 @@ def refine_track(
         torch.full((len(z),), iterations),
         torch.full((len(z),), int(reason)),
     )
-    return apply_solution(prepared, solution, initial, config.max_beta)
+    return apply_solution(prepared, solution, inputs.initial, config.max_beta)
 
 
 def _with_one_shape(prepared: Prepared) -> Prepared:

@@ -13,6 +13,7 @@ import torch
 from fitting.bodies.body import Body, load_body
 from fitting.bodies.reduced_body import ReducedBody, reduce_body
 from fitting.body_fits import BodyFits
+from fitting.inputs import FitInputs
 from pose2d.skeletons import COCO17
 
 
@@ -45,6 +46,11 @@ class Persons:
     intrinsics: np.ndarray
     xy_px: np.ndarray
     size_px: np.ndarray
+
+    def inputs(self, body: Body, weights: np.ndarray | None = None) -> FitInputs:
+        """These persons as a refinement takes them, every keypoint with weight 1 unless told otherwise."""
+        weights = np.ones(self.xy_px.shape[:2]) if weights is None else weights
+        return FitInputs(body, COCO17, self.xy_px, weights, self.intrinsics, self.initial, self.size_px)
 
 
 def make_persons(body: Body, count: int = 8, seed: int = 0, error_rad: float = 0.15) -> Persons:

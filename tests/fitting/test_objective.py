@@ -10,7 +10,8 @@ import pytest
 import roma
 import torch
 
-from fitting.bodies.reduced_body import ReducedBody, reduce_body
+from fitting.bodies.body import Body
+from fitting.bodies.reduced_body import ReducedBody
 from fitting.methods.preparation import prepare
 from fitting.objective import Problem, exp_and_jacobian, keypoints, linearise, unpack, value
 from fitting.priors import hinge_values, hinges
@@ -20,12 +21,10 @@ from pose2d.skeletons import COCO17
 from tests.fitting.conftest import Persons, make_persons
 
 
-def problem_of(reduced: ReducedBody, persons: Persons, config: RefinementConfig, seed: int = 0) -> Problem:
+def problem_of(body: Body, persons: Persons, config: RefinementConfig, seed: int = 0) -> Problem:
     weights = np.random.default_rng(seed).uniform(0.2, 2.0, persons.xy_px.shape[:2])
     weights[:, 3] = 0
-    return prepare(
-        reduced, persons.xy_px, weights, persons.intrinsics, persons.initial, persons.size_px, config
-    ).problem
+    return prepare(persons.inputs(body, weights), config).problem
 
 
 @pytest.mark.parametrize("name", ["body64", "corrected_body64"])
@@ -34,7 +33,7 @@ def test_jacobian_equals_finite_differences(name: str, turn: float, request: pyt
     """Rows of the model are sqrt(weight) times the error: with a kernel that never bends they are differentiable."""
     body = request.getfixturevalue(name)
     config = RefinementConfig(kernel_knee=1e9, pixel_scale=256.0, hinge_std_rad=0.5)
-    problem = problem_of(reduce_body(body, COCO17), make_persons(body, 3), config)
+    problem = problem_of(body, make_persons(body, 3), config)
     generator = torch.Generator().manual_seed(3)
     z = torch.randn(3, problem.std.shape[1], generator=generator, dtype=torch.float64) * 0.3
     direction = torch.nn.functional.normalize(
@@ -55,9 +54,9 @@ def test_jacobian_equals_finite_differences(name: str, turn: float, request: pyt
 
 
 @pytest.mark.parametrize("kernel_on", ["weighted", "error"])
-def test_model_has_the_objectives_gradient(kernel_on, coco_body: ReducedBody, persons: Persons) -> None:
+def test_model_has_the_objectives_gradient(kernel_on, body64: Body, persons: Persons) -> None:
     """2 lambda (A^T b + z) is the gradient of E, robust kernel and hinges included (autograd is the reference)."""
-    problem = problem_of(coco_body, persons, RefinementConfig(kernel_on=kernel_on, kernel_knee=2.0))
+    problem = problem_of(body64, persons, RefinementConfig(kernel_on=kernel_on, kernel_knee=2.0))
     z = torch.randn(len(problem), problem.std.shape[1], dtype=torch.float64).requires_grad_()
     value(problem, z).sum().backward()
     model = linearise(problem, z.detach())
@@ -66,8 +65,8 @@ def test_model_has_the_objectives_gradient(kernel_on, coco_body: ReducedBody, pe
     torch.testing.assert_close(model.value, value(problem, z.detach()))
 
 
-def test_keypoints_equal_the_full_body(body64, coco_body: ReducedBody, persons: Persons) -> None:
-    problem = problem_of(coco_body, persons, RefinementConfig())
+def test_keypoints_equal_the_full_body(body64: Body, coco_body: ReducedBody, persons: Persons) -> None:
+    problem = problem_of(body64, persons, RefinementConfig())
     z = torch.randn(len(problem), problem.std.shape[1], dtype=torch.float64) * 0.5
     turns, betas, translation = unpack(problem, z)
     rotations = torch.tensor(persons.initial.rotations)
@@ -78,8 +77,8 @@ def test_keypoints_equal_the_full_body(body64, coco_body: ReducedBody, persons: 
     torch.testing.assert_close(keypoints(problem, z), full, rtol=0, atol=1e-10)
 
 
-def test_dual_step_equals_primal_step(coco_body: ReducedBody, persons: Persons) -> None:
-    problem = problem_of(coco_body, persons, RefinementConfig())
+def test_dual_step_equals_primal_step(body64: Body, persons: Persons) -> None:
+    problem = problem_of(body64, persons, RefinementConfig())
     z = torch.randn(len(problem), problem.std.shape[1], dtype=torch.float64) * 0.2
     model = linearise(problem, z)
     for damping in (0.0, 0.3, 100.0):

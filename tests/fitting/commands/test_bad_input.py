@@ -12,8 +12,9 @@ import torch
 
 from fitting.bodies.body import Body, load_body
 from fitting.body_fits import BodyFits, Reason
-from fitting.methods.catalogue import FitInputs, MethodConfig, fit_bodies
-from fitting.methods.network import Crops, FinetuneConfig
+from fitting.inputs import Crops, FitInputs
+from fitting.methods.catalogue import MethodConfig, fit_bodies
+from fitting.methods.network import FinetuneConfig
 from fitting.methods.smplify import SmplifyConfig
 from fitting.methods.track import TemporalConfig, log_and_jacobian
 from fitting.refinement_config import RefinementConfig

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from fitting.bodies.body import Body, load_body
-from fitting.bodies.reduced_body import reduce_body
 from fitting.body_fits import Reason
-from fitting.methods.catalogue import FitInputs, MethodConfig, fit_bodies
-from fitting.methods.network import Crops, FinetuneConfig, whiten
+from fitting.inputs import Crops, FitInputs
+from fitting.methods.catalogue import MethodConfig, fit_bodies
+from fitting.methods.network import FinetuneConfig, whiten
 from fitting.methods.preparation import prepare
 from fitting.objective import unpack
 from fitting.refinement_config import RefinementConfig
 from fitting.regressor.model import Regressor, RegressorConfig, place_in_camera, predict
-from pose2d.skeletons import COCO17
 from tests.fitting.conftest import make_persons
 
 
@@ -31,17 +32,7 @@ def inputs_with(orientation, body: Body) -> FitInputs:
     first = place_in_camera(
         predict(regressor, images), crops.centers_px, crops.sides_px, persons.intrinsics, orientation
     )
-    return FitInputs(
-        load_body(),
-        COCO17,
-        persons.xy_px,
-        np.ones((4, 17)),
-        persons.intrinsics,
-        first,
-        persons.size_px,
-        regressor,
-        crops,
-    )
+    return replace(persons.inputs(load_body()), initial=first, regressor=regressor, crops=crops)
 
 
 @pytest.mark.parametrize("orientation", ["camera", "ray"])
@@ -69,15 +60,7 @@ def test_learning_rate_0_changes_nothing(body64: Body) -> None:
 
 def test_whiten_inverts_unpack(body64: Body) -> None:
     persons = make_persons(body64, 4)
-    problem = prepare(
-        reduce_body(body64, COCO17),
-        persons.xy_px,
-        np.ones((4, 17)),
-        persons.intrinsics,
-        persons.initial,
-        persons.size_px,
-        RefinementConfig(),
-    ).problem
+    problem = prepare(persons.inputs(body64), RefinementConfig()).problem
     z = torch.randn(problem.std.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     turns, betas, translation = unpack(problem, z)
     rotations = torch.eye(3, dtype=torch.float64).repeat(4, 24, 1, 1)

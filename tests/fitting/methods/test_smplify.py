@@ -12,11 +12,11 @@ import torch
 
 from fitting.bodies.body import Body, load_body
 from fitting.body_fits import Reason
-from fitting.methods.catalogue import FitInputs, MethodConfig, fit_bodies
+from fitting.inputs import FitInputs
+from fitting.methods.catalogue import MethodConfig, fit_bodies
 from fitting.methods.smplify import SmplifyConfig
 from fitting.priors import load_pose_mixture
 from pose2d.errors import InputError
-from pose2d.skeletons import COCO17
 from tests.fitting.conftest import Persons, make_persons
 
 
@@ -35,15 +35,7 @@ def mixture_file(tmp_path):
 
 
 def inputs_of(persons: Persons) -> FitInputs:
-    return FitInputs(
-        load_body(),
-        COCO17,
-        persons.xy_px,
-        np.ones(persons.xy_px.shape[:2]),
-        persons.intrinsics,
-        persons.initial,
-        persons.size_px,
-    )
+    return persons.inputs(load_body())
 
 
 def test_mixture_is_the_best_components_density(mixture_file) -> None:

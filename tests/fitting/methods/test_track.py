@@ -10,8 +10,9 @@ import roma
 import torch
 
 from fitting.bodies.body import Body
-from fitting.bodies.reduced_body import ReducedBody, reduce_body
+from fitting.bodies.reduced_body import reduce_body
 from fitting.body_fits import BodyFits, Reason
+from fitting.inputs import FitInputs
 from fitting.methods.parameters import refine
 from fitting.methods.preparation import prepare
 from fitting.methods.track import TemporalConfig, _accelerations, _minimise, log_and_jacobian, refine_track, triples
@@ -42,9 +43,8 @@ def moving_person(body: Body, frames: int = 20) -> Persons:
     return Persons(BodyFits(pose, betas, translation), initial, intrinsics, xy_px, np.full(frames, 400.0))
 
 
-def arguments(persons: Persons) -> tuple:
-    weights = np.ones(persons.xy_px.shape[:2])
-    return COCO17, persons.xy_px, weights, persons.intrinsics, persons.initial, persons.size_px
+def track_inputs(body: Body, persons: Persons, frame_ids: np.ndarray) -> FitInputs:
+    return replace(persons.inputs(body), frame_ids=frame_ids)
 
 
 def root_relative_joints(body: Body, fits: BodyFits) -> np.ndarray:
@@ -73,23 +73,23 @@ def test_triples_bridge_small_gaps_only() -> None:
         triples(np.array([0, 2, 2]), 1)
 
 
-def test_one_frame_is_the_frame_alone(coco_body: ReducedBody, persons: Persons) -> None:
-    alone = refine(coco_body, *arguments(persons), CONFIG)
+def test_one_frame_is_the_frame_alone(body64: Body, persons: Persons) -> None:
+    alone = refine(persons.inputs(body64), CONFIG)
     for frame in range(2):
         one = replace(
             persons,
             initial=persons.initial.select(slice(frame, frame + 1)),
             **{n: getattr(persons, n)[frame : frame + 1] for n in ("intrinsics", "xy_px", "size_px")},
         )
-        fits = refine_track(coco_body, *arguments(one), np.array([5]), CONFIG)
+        fits = refine_track(track_inputs(body64, one, np.array([5])), CONFIG)
         assert fits.objective[0] == pytest.approx(alone.objective[frame], rel=1e-5)
 
 
-def test_track_is_smoother_and_nearer_than_its_frames(body64: Body, coco_body: ReducedBody) -> None:
+def test_track_is_smoother_and_nearer_than_its_frames(body64: Body) -> None:
     persons = moving_person(body64)
     frames = np.arange(20)
-    alone = refine(coco_body, *arguments(persons), CONFIG)
-    track = refine_track(coco_body, *arguments(persons), frames, CONFIG)
+    alone = refine(persons.inputs(body64), CONFIG)
+    track = refine_track(track_inputs(body64, persons, frames), CONFIG)
     assert (track.reason == Reason.CONVERGED).all()
     assert np.ptp(track.betas, axis=0).max() == 0
     truth, one, other = (root_relative_joints(body64, fits) for fits in (persons.truth, alone, track))
@@ -101,10 +101,10 @@ def test_track_is_smoother_and_nearer_than_its_frames(body64: Body, coco_body: R
     assert np.linalg.norm(other - truth, axis=2).mean() < 0.9 * np.linalg.norm(one - truth, axis=2).mean()
 
 
-def test_the_whole_tracks_gradient_vanishes(body64: Body, coco_body: ReducedBody) -> None:
+def test_the_whole_tracks_gradient_vanishes(body64: Body) -> None:
     """At the result the derivative of the whole objective, by autograd, is 0: banded system and border are right."""
     persons = moving_person(body64, 7)
-    problem = prepare(coco_body, *arguments(persons)[1:], CONFIG).problem
+    problem = prepare(persons.inputs(body64), CONFIG).problem
     problem = replace(problem, betas=problem.betas.mean(0, keepdim=True).expand_as(problem.betas))
     middle, gaps = triples(np.array([0, 1, 2, 4, 5, 6, 20]), 3)
     temporal = TemporalConfig()
@@ -123,12 +123,12 @@ def test_the_whole_tracks_gradient_vanishes(body64: Body, coco_body: ReducedBody
     assert shape.grad.abs().max() < 1e-3
 
 
-def test_a_frame_that_cannot_be_fitted_is_bridged(body64: Body, coco_body: ReducedBody) -> None:
+def test_a_frame_that_cannot_be_fitted_is_bridged(body64: Body) -> None:
     persons = moving_person(body64, 6)
     persons.size_px[2] = 0
-    fits = refine_track(coco_body, *arguments(persons), np.arange(6), CONFIG)
+    fits = refine_track(track_inputs(body64, persons, np.arange(6)), CONFIG)
     assert fits.reason.tolist() == [0, 0, int(Reason.BAD_BOX), 0, 0, 0]
     np.testing.assert_array_equal(fits.rotations[2], persons.initial.rotations[2])
     persons.size_px[:] = 0
-    none = refine_track(coco_body, *arguments(persons), np.arange(6), CONFIG)
+    none = refine_track(track_inputs(body64, persons, np.arange(6)), CONFIG)
     assert (none.reason == Reason.BAD_BOX).all()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from fitting.bodies.body import Body
-from fitting.bodies.reduced_body import reduce_body
 from fitting.methods.preparation import prepare
 from fitting.objective import Problem, value
 from fitting.refinement_config import RefinementConfig
 from fitting.solving.solvers import solve
-from pose2d.skeletons import COCO17
 from tests.fitting.conftest import make_persons
 
 
@@ -22,9 +22,7 @@ def noisy_problem(body: Body, config: RefinementConfig, count: int = 24) -> Prob
     weights = rng.uniform(0, 2, persons.xy_px.shape[:2])
     weights[:, 6] = 0
     xy_px = persons.xy_px + rng.normal(0, 8, persons.xy_px.shape)
-    return prepare(
-        reduce_body(body, COCO17), xy_px, weights, persons.intrinsics, persons.initial, persons.size_px, config
-    ).problem
+    return prepare(replace(persons, xy_px=xy_px).inputs(body, weights), config).problem
 
 
 @pytest.mark.parametrize("kernel_on", ["weighted", "error"])
