@@ -18,8 +18,8 @@ from jaxtyping import Float, Int, UInt8
 
 from pose2d.console.progress import meter
 from pose2d.crops import apply_affine, box_to_crop, crop_scale, invert_affine, warp_crop
-from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
+from pose2d.files.images import read_image
 from pose2d.networks.base import InputSpec, NetworkOutput, PoseNetwork, predict
 from pose2d.poses import Poses2D
 from pose2d.skeletons import Skeleton
@@ -105,18 +105,19 @@ def infer(
 
     Args:
         network: in evaluation mode; on the CPU or a GPU.
-        images: one a person, RGB arrays or files; a file that several persons share is opened once when they are
+        images: one per person, RGB arrays or files; a file that several persons share is opened once when they are
             neighbours.
-        boxes_xywh: one a person, image pixels.
+        boxes_xywh: one per person, image pixels.
         skeleton: that the network's keypoints have.
         flip: average with the mirrored image's prediction.
-        batch: persons a step.
+        batch: persons per step.
 
     Raises:
         InputError: not one person could be cropped.
     """
-    skipped: list[Skipped] = []
-    batches = list(infer_batches(network, images, boxes_xywh, skeleton, flip, batch, skipped, keep_maps=False))
+    found = list(infer_batches(network, images, boxes_xywh, skeleton, flip, batch, keep_maps=False))
+    batches = [part for part in found if isinstance(part, InferredBatch)]
+    skipped = [part for part in found if isinstance(part, Skipped)]
     if not batches:
         reason = skipped[0].reason if skipped else "no person was given"
         raise InputError(f"2D keypoints were found for none of {len(boxes_xywh)} persons; the first reason: {reason}")
@@ -141,24 +142,20 @@ def infer_batches(
     skeleton: Skeleton,
     flip: bool = True,
     batch: int = 32,
-    skipped: list[Skipped] | None = None,
     keep_maps: bool = True,
-    workers: int = 2,
-) -> Iterator[InferredBatch]:
+) -> Iterator[InferredBatch | Skipped]:
     """The same as `infer`, batch by batch, with the network's features for whoever reads them.
 
-    Args:
-        network, images, boxes_xywh, skeleton, flip, batch: see `infer`.
-        skipped: persons without keypoints are added here.
-        keep_maps: hand on features and heatmaps; without, the batches are small enough to keep all.
-        workers: threads that open and crop images; 0 for the caller's own.
+    Without `keep_maps`, features and heatmaps are not handed on, and the batches are small enough to keep all.
+
+    Yields:
+        Batches of persons in order, and each person without keypoints as soon as it is known.
 
     Raises:
         InputError: the numbers of images, boxes or keypoints do not fit.
     """
-    skipped = [] if skipped is None else skipped
-    for crops in crop_batches(network, images, boxes_xywh, skeleton, batch, skipped, workers):
-        yield infer_crops(network, crops, skeleton, flip, keep_maps)
+    for part in crop_batches(network, images, boxes_xywh, skeleton, batch):
+        yield part if isinstance(part, Skipped) else infer_crops(network, part, skeleton, flip, keep_maps)
 
 
 def crop_batches(
@@ -167,16 +164,23 @@ def crop_batches(
     boxes_xywh: Float[np.ndarray, "n 4"],
     skeleton: Skeleton,
     batch: int = 32,
-    skipped: list[Skipped] | None = None,
     workers: int = 2,
     second_view: SecondView | None = None,
-) -> Iterator[CropBatch]:
+) -> Iterator[CropBatch | Skipped]:
     """What `infer_batches` does before the network: images opened once each, persons cut out, in order.
 
     Args:
-        network, images, boxes_xywh, skeleton, batch, skipped, workers: see `infer_batches`.
+        network: whose input the crops are.
+        images: one per person, see `infer`.
+        boxes_xywh: one per person, image pixels.
+        skeleton: that the network's keypoints have.
+        batch: persons per step.
+        workers: threads that open and crop images; 0 for the caller's own.
         second_view: also cuts every person for another network, while the image is open. It may raise an InputError:
             that person is skipped with its sentence.
+
+    Yields:
+        Batches of persons in order, and each person that cannot be cropped as soon as it is known.
 
     Raises:
         InputError: the numbers of images, boxes or keypoints do not fit.
@@ -187,11 +191,13 @@ def crop_batches(
         raise InputError(
             f"the network has {network.num_keypoints} keypoints and skeleton {skeleton.name} has {len(skeleton)}"
         )
-    skipped = [] if skipped is None else skipped
     boxes = np.asarray(boxes_xywh, dtype=np.float64)
     cutter = _Cutter(boxes, network.input_spec, second_view)
     waiting: list[_Crop] = []
-    for crop in _crops(images, cutter, skipped, workers, 2 * batch):
+    for crop in _crops(images, cutter, workers, 2 * batch):
+        if isinstance(crop, Skipped):
+            yield crop
+            continue
         waiting.append(crop)
         if len(waiting) == batch:
             yield _stacked(waiting)
@@ -237,20 +243,18 @@ def _stacked(crops: list[_Crop]) -> CropBatch:
     )
 
 
-def _crops(
-    images: Sequence[ImageSource], cutter: _Cutter, skipped: list[Skipped], workers: int, ahead: int
-) -> Iterator[_Crop]:
+def _crops(images: Sequence[ImageSource], cutter: _Cutter, workers: int, ahead: int) -> Iterator[_Crop | Skipped]:
     """Crops in order; at most `ahead` images are opened before their turn, none by 0 workers."""
     if workers == 0:
         for source, rows in _groups(images):
-            yield from _good(cutter.open_and_cut(source, rows), skipped)
+            yield from cutter.open_and_cut(source, rows)
         return
     with ThreadPoolExecutor(workers) as pool, meter("2D keypoints", len(images)) as shown:
         pending: deque[Future[list[_Crop | Skipped]]] = deque()
 
-        def oldest() -> Iterator[_Crop]:
+        def oldest() -> Iterator[_Crop | Skipped]:
             results = pending.popleft().result()
-            yield from _good(results, skipped)
+            yield from results
             shown.advance(len(results))
 
         try:
@@ -262,14 +266,6 @@ def _crops(
                 yield from oldest()
         finally:  # whoever ends early does not wait for images that nobody needs
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _good(results: list[_Crop | Skipped], skipped: list[Skipped]) -> Iterator[_Crop]:
-    for result in results:
-        if isinstance(result, Skipped):
-            skipped.append(result)
-        else:
-            yield result
 
 
 def _groups(images: Sequence[ImageSource]) -> Iterator[tuple[ImageSource, list[int]]]:

@@ -23,8 +23,8 @@ from calibration.ccnet.features import CachedFeatures, peak_statistics
 from pose2d.console.progress import say, track
 from pose2d.crops import crop_scale
 from pose2d.datasets.coco import KeypointDataset
-from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
+from pose2d.files.images import read_image
 from pose2d.files.storage import read_json, sha256, write_json
 from pose2d.inference import InferredBatch, Skipped, infer_batches
 from pose2d.networks.base import PoseNetwork
@@ -116,7 +116,10 @@ def _fill(
         stop = min(start + _FLUSH_BATCHES * batch * processes, len(dataset))
         mine = np.array_split(np.arange(start, stop), processes)[rank]
         with fabric.autocast() if fabric is not None else nullcontext():
-            for part in _batches(network, dataset.select(mine), views and views.select(mine), flip, batch, skipped):
+            for part in _batches(network, dataset.select(mine), views and views.select(mine), flip, batch):
+                if isinstance(part, Skipped):
+                    skipped.append(part)
+                    continue
                 rows = mine[part.rows]
                 for name, value in _values(network, part).items():
                     arrays[name][rows] = value
@@ -145,16 +148,16 @@ def _first_values(network: PoseNetwork, dataset: KeypointDataset, flip: bool) ->
     """What a black image gives: names, types and shapes of a cache's arrays."""
     width, height = network.input_spec.size_wh
     black, box = np.zeros((height, width, 3), np.uint8), np.array([[0.0, 0.0, width, height]])
-    return _values(network, next(infer_batches(network, [black], box, dataset.skeleton, flip, 1)))
+    (part,) = infer_batches(network, [black], box, dataset.skeleton, flip, 1)
+    assert isinstance(part, InferredBatch)  # a black image can be cropped
+    return _values(network, part)
 
 
 def _batches(
-    network: PoseNetwork, dataset: KeypointDataset, views: Views | None, flip: bool, batch: int, skipped: list[Skipped]
-) -> Iterator[InferredBatch]:
+    network: PoseNetwork, dataset: KeypointDataset, views: Views | None, flip: bool, batch: int
+) -> Iterator[InferredBatch | Skipped]:
     if views is None:
-        yield from infer_batches(
-            network, dataset.image_paths, dataset.boxes_xywh, dataset.skeleton, flip, batch, skipped
-        )
+        yield from infer_batches(network, dataset.image_paths, dataset.boxes_xywh, dataset.skeleton, flip, batch)
         return
     for rows in np.split(np.arange(len(dataset)), range(batch, len(dataset), batch)):
         pictures, kept = [], []
@@ -163,12 +166,13 @@ def _batches(
                 pictures.append(views.picture(int(row), read_image(dataset.image_paths[row])))
                 kept.append(row)
             except InputError as error:
-                skipped.append(Skipped(int(row), str(error)))
-        missed: list[Skipped] = []
+                yield Skipped(int(row), str(error))
         boxes = dataset.boxes_xywh[kept]
-        for part in infer_batches(network, pictures, boxes, dataset.skeleton, flip, batch, missed):
-            yield replace(part, rows=np.array(kept)[part.rows])
-        skipped += [Skipped(int(kept[one.row]), one.reason) for one in missed]
+        for part in infer_batches(network, pictures, boxes, dataset.skeleton, flip, batch):
+            if isinstance(part, Skipped):
+                yield Skipped(int(kept[part.row]), part.reason)
+            else:
+                yield replace(part, rows=np.array(kept)[part.rows])
 
 
 def _values(network: PoseNetwork, part: InferredBatch) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ from calibration.ccnet.losses import known_cross_entropy, squared_error
 from calibration.experiments.methods import pooled_features
 from pose2d.errors import InputError
 from pose2d.files.storage import atomic_path
-from pose2d.inference import crop_batches
+from pose2d.inference import Skipped, crop_batches
 from pose2d.networks.base import PoseNetwork
 
 _EARLY = ("layer1", "patch_embed", "patch_embeddings")
@@ -154,6 +154,8 @@ def _crops(network: PoseNetwork, cache: CachedFeatures, batch: int) -> Iterator[
     """Normalised crops of a cache's persons and their rows, in order."""
     dataset = cache.dataset
     for crops in crop_batches(network, dataset.image_paths, cache.poses.boxes_xywh, dataset.skeleton, batch):
+        if isinstance(crops, Skipped):
+            raise InputError(f"{dataset.image_paths[crops.row]} could be read for the cache: {crops.reason} now")
         yield network.input_spec.normalise(torch.from_numpy(crops.pixels)), torch.from_numpy(crops.rows)
 
 

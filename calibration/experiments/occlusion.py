@@ -14,10 +14,10 @@ from calibration.ccnet.model import CCNet, calibrate_batch, check_fits
 from calibration.oks import falloff_px, keypoint_oks
 from pose2d.console.progress import track
 from pose2d.datasets.coco import KeypointDataset
-from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
+from pose2d.files.images import read_image
 from pose2d.files.storage import atomic_path
-from pose2d.inference import infer_batches
+from pose2d.inference import InferredBatch, infer_batches
 from pose2d.networks.base import PoseNetwork
 
 PATCH_SIDES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
@@ -82,7 +82,8 @@ def growing_patch(
             _covered(picture, chosen.xy_px[row, number], side * float(np.sqrt(chosen.areas[row])))
             for row, picture in enumerate(pictures)
         ]
-        parts = list(infer_batches(network, covered, chosen.boxes_xywh, dataset.skeleton))
+        inferred = infer_batches(network, covered, chosen.boxes_xywh, dataset.skeleton)
+        parts = [part for part in inferred if isinstance(part, InferredBatch)]
         found = np.concatenate([part.rows for part in parts])
         calibrated = [calibrate_batch(branch, part, network.input_spec.size_wh) for part in parts]
         confidence = np.concatenate([one.confidence for one in calibrated])

@@ -17,8 +17,8 @@ import numpy as np
 
 from eval3dpw.dataset.boxes import joint_boxes
 from eval3dpw.dataset.sequences import DetectedKeypoints, SequenceDataset, SequenceRef, Track, TrackTruth
-from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
+from pose2d.files.images import read_image
 from pose2d.files.storage import require_directory
 from pose2d.files.unpickling import restricted_load
 from pose2d.skeletons import OPENPOSE18

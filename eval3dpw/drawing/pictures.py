@@ -17,7 +17,7 @@ from eval3dpw.drawing.overlay import TRUTH_COLOUR, draw_keypoints, overlay_mesh,
 from fitting.bodies.body import Body
 from fitting.body_fits import BodyFits
 from pose2d.crops import apply_affine, square_crop_affine
-from pose2d.datasets.crop_set import read_image
+from pose2d.files.images import read_image
 from pose2d.files.storage import atomic_path
 from pose2d.poses import Poses2D
 

@@ -26,8 +26,8 @@ from eval3dpw.report.run_data import Run
 from eval3dpw.results.fits import TrackFits
 from fitting.bodies.body import Body
 from pose2d.console.progress import track as progress
-from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
+from pose2d.files.images import read_image
 from pose2d.files.storage import atomic_path, read_npz, write_npz
 
 Format = Literal["mp4", "glb", "obj", "npz"]

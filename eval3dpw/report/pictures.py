@@ -31,8 +31,8 @@ from eval3dpw.report.scene import MovingMesh
 from eval3dpw.results.fits import TrackFits
 from eval3dpw.results.frame_errors import FrameTable
 from pose2d.crops import apply_affine, square_crop_affine
-from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
+from pose2d.files.images import read_image
 
 PANEL_PX = 320
 _MARGIN = 1.25  # side of the shown square over the longer side of the person

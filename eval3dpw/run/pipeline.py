@@ -154,20 +154,19 @@ def _look(tracks: Sequence[Track], stages: Stages) -> list[Observations]:
     # In the order of frames, so that an image shared by two actors is opened once.
     order = np.argsort(np.concatenate([track.frame_ids for track in tracks]), kind="stable")
     squares = _Squares.of(tracks, order, stages) if isinstance(stages.initial, Regressor) else None
-    skipped: list[Skipped] = []
     gathered: dict[str, list[np.ndarray]] = defaultdict(list)
     crops = crop_batches(
         stages.pose_network,
         [images[i] for i in order],
         boxes[order],
         stages.skeleton,
-        skipped=skipped,
         workers=stages.decode_threads,
         second_view=None if squares is None else squares.cut,
     )
     for cut in stages.timed_each("decode", crops):
-        if skipped:
-            break
+        if isinstance(cut, Skipped):
+            row = order[cut.row]
+            raise InputError(f"{tracks[owner[row]].path}: no 2D keypoints in {images[row]}: {cut.reason}")
         with stages.timed("detect"):
             batch = infer_crops(stages.pose_network, cut, stages.skeleton, stages.flip)
         gathered["rows"].append(order[batch.rows])
@@ -180,9 +179,6 @@ def _look(tracks: Sequence[Track], stages: Stages) -> list[Observations]:
         if squares is not None and cut.second is not None:
             with stages.timed("initial"):
                 squares.predict(cut.second, gathered)
-    if skipped:
-        row = order[skipped[0].row]
-        raise InputError(f"{tracks[owner[row]].path}: no 2D keypoints in {images[row]}: {skipped[0].reason}")
     whole = {name: np.concatenate(parts) for name, parts in gathered.items()}
     back = np.argsort(whole.pop("rows"))
     whole = {name: values[back] for name, values in whole.items()}

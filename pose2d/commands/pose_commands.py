@@ -118,8 +118,9 @@ class Detect:
 
         import pose2d
         from pose2d.detection.detector import DetectOptions, detect, skipped_lines
-        from pose2d.detection.person_boxes import image_files, read_boxes, whole_images
+        from pose2d.detection.person_boxes import read_boxes, whole_images
         from pose2d.errors import InputError
+        from pose2d.files.images import image_files
         from pose2d.networks.acceleration import prepare_for_inference
         from pose2d.networks.catalogue import allocate_network
         from pose2d.networks.checkpoints import load_checkpoint

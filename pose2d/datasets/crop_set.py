@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
 from pose2d.console.progress import say, track
 from pose2d.crops import BOX_PADDING, apply_affine, box_to_crop, warp_crop
 from pose2d.datasets.coco import KeypointDataset
-from pose2d.errors import InputError
+from pose2d.files.images import read_image
 from pose2d.files.storage import atomic_path, sha256, write_json
 
 MARGIN = 1.25
@@ -40,19 +39,6 @@ class CropSet:
 
     def __len__(self) -> int:
         return len(self.images)
-
-
-def read_image(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
-    """An image as RGB bytes.
-
-    Raises:
-        InputError: the file is missing or no image that OpenCV reads.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        reason = "it is no image or is truncated" if Path(path).is_file() else "there is no such file"
-        raise InputError(f"cannot read image {path}: {reason}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def cut_crops(
@@ -150,8 +136,3 @@ def network_affine(kept_wh: tuple[int, int], size_wh: tuple[int, int]) -> Float[
     center_from = (np.array(kept_wh) - 1.0) / 2
     center_to = (np.array(size_wh) - 1.0) / 2
     return np.concatenate([np.eye(2) * scale, (center_to - scale * center_from)[:, None]], axis=1)
-
-
-def rows_of_images(dataset: KeypointDataset, image_ids: Int[np.ndarray, " m"]) -> Int[np.ndarray, " r"]:
-    """Rows of the persons in the given images."""
-    return np.flatnonzero(np.isin(dataset.image_ids, image_ids))

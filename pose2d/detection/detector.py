@@ -1,5 +1,7 @@
 """Keypoints of all persons of a folder, written as COCO results; a run that was interrupted goes on where it was."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import shutil
@@ -122,50 +124,29 @@ def _run(
     persons: PersonBoxes,
     skeleton: Skeleton,
     options: DetectOptions,
-    parts: "_Parts",
+    parts: _Parts,
     rows: np.ndarray,
-    store: "_FeatureStore | None",
+    store: _FeatureStore | None,
 ) -> None:
     if not len(rows):
         return
+    images, boxes = [persons.image_paths[row] for row in rows], persons.boxes_xywh[rows]
+    keep_maps = store is not None
+    found: list[tuple[np.ndarray, Poses2D]] = []
     skipped: list[Skipped] = []
-    waiting: list[tuple[np.ndarray, Poses2D]] = []
-    images = [persons.image_paths[row] for row in rows]
-    batches = infer_batches(
-        network,
-        images,
-        persons.boxes_xywh[rows],
-        skeleton,
-        options.flip,
-        options.batch,
-        skipped,
-        keep_maps=store is not None,
-    )
-    written = 0
     try:
-        for batch in batches:
+        for part in infer_batches(network, images, boxes, skeleton, options.flip, options.batch, keep_maps):
+            if isinstance(part, Skipped):
+                skipped.append(Skipped(int(rows[part.row]), part.reason))
+                continue
             if store is not None:
-                store.put(rows[batch.rows], batch.output.feature.float().cpu().numpy())
-            waiting.append((rows[batch.rows], batch.poses))
-            if len(waiting) == _PART_BATCHES:
-                written = _write_part(parts, waiting, rows, skipped, written)
-                waiting = []
+                store.put(rows[part.rows], part.output.feature.float().cpu().numpy())
+            found.append((rows[part.rows], part.poses))
+            if len(found) == _PART_BATCHES:
+                parts.add(found, skipped)
+                found, skipped = [], []
     finally:  # also when interrupted
-        _write_part(parts, waiting, rows, skipped, written)
-
-
-def _write_part(
-    parts: "_Parts", finished: list[tuple[np.ndarray, Poses2D]], rows: np.ndarray, skipped: list[Skipped], written: int
-) -> int:
-    """Write finished persons, and the skipped ones that are new since ``written``."""
-    found = []
-    for numbers, poses in finished:
-        triples = np.concatenate([poses.xy_px, poses.raw_score[..., None]], axis=2)
-        found += [[int(row), triple.tolist()] for row, triple in zip(numbers, triples, strict=True)]
-    news = [[int(rows[one.row]), one.reason] for one in skipped[written:]]
-    if found or news:
-        parts.add({"found": found, "skipped": news})
-    return len(skipped)
+        parts.add(found, skipped)
 
 
 class _Parts:
@@ -182,8 +163,15 @@ class _Parts:
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("part_*.json"))
 
-    def add(self, content: dict[str, Any]) -> None:
-        write_json(self._folder / f"part_{len(self._files()):06d}.json", content)
+    def add(self, found: Sequence[tuple[np.ndarray, Poses2D]], skipped: Sequence[Skipped]) -> None:
+        """Write finished persons by row, and those that were skipped, as a further part; nothing if there are none."""
+        persons = []
+        for rows, poses in found:
+            triples = np.concatenate([poses.xy_px, poses.raw_score[..., None]], axis=2)
+            persons += [[int(row), triple.tolist()] for row, triple in zip(rows, triples, strict=True)]
+        if persons or skipped:
+            content = {"found": persons, "skipped": [[one.row, one.reason] for one in skipped]}
+            write_json(self._folder / f"part_{len(self._files()):06d}.json", content)
 
     def rows(self) -> np.ndarray:
         """Rows that are done, found or skipped."""

@@ -1,5 +1,8 @@
 """The persons to be found in a folder of images: from boxes in a file, or one whole image each."""
 
+from __future__ import annotations
+
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +13,9 @@ from jaxtyping import Float, Int
 
 from pose2d.crops import clip_boxes
 from pose2d.errors import InputError
+from pose2d.files.images import image_files, image_size_wh
 from pose2d.files.storage import read_json
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _PERSON = 1
 
 
@@ -40,23 +43,6 @@ class PersonBoxes:
         return len(self.image_paths)
 
 
-def image_files(path: str | Path) -> list[Path]:
-    """The images in a folder by name, or the one image that ``path`` is.
-
-    Raises:
-        InputError: there is no such path, or no image in the folder.
-    """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise InputError(f"no such image or folder of images: {path}")
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
-    if not files:
-        raise InputError(f"{path} holds no images ({', '.join(_SUFFIXES)})")
-    return files
-
-
 def whole_images(files: list[Path]) -> PersonBoxes:
     """One person an image, whose box is the whole image.
 
@@ -65,9 +51,8 @@ def whole_images(files: list[Path]) -> PersonBoxes:
     """
     boxes = np.full((len(files), 4), np.nan)
     for row, file in enumerate(files):
-        size = _image_size(file)
-        if size is not None:
-            boxes[row] = (0.0, 0.0, *size)
+        with contextlib.suppress(InputError):
+            boxes[row] = (0.0, 0.0, *image_size_wh(file))
     ids = [_number(file) for file in files]
     numbered = all(number is not None for number in ids) and len(set(ids)) == len(ids)
     return PersonBoxes(
@@ -186,10 +171,3 @@ def _number(file: Path) -> int | None:
     """The number at the end of a file's name (000000000139.jpg, COCO_val2014_000000000139.jpg)."""
     found = re.search(r"(\d+)$", file.stem)
     return int(found[1]) if found else None
-
-
-def _image_size(file: Path) -> tuple[int, int] | None:
-    import cv2
-
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return None if image is None else (image.shape[1], image.shape[0])

@@ -7,7 +7,7 @@ import torch
 from pose2d.crops import apply_affine, box_to_crop
 from pose2d.datasets.coco import read_coco
 from pose2d.errors import InputError
-from pose2d.inference import crop_batches, infer, infer_batches, infer_crops
+from pose2d.inference import Skipped, crop_batches, infer, infer_batches, infer_crops
 from pose2d.networks.base import InputSpec, NetworkOutput, PoseNetwork
 from pose2d.skeletons import COCO17
 from tests.stick_figures import write_stick_figures
@@ -124,15 +124,10 @@ def test_a_second_view_is_cut_while_the_image_is_open(tmp_path, monkeypatch):
             raise InputError("row 1 is not wanted")
         return image[:2, :1]
 
-    skipped = []
-    batches = list(
-        crop_batches(
-            Brightest(), dataset.image_paths, dataset.boxes_xywh, COCO17, batch=2, skipped=skipped, second_view=corner
-        )
-    )
+    parts = crop_batches(Brightest(), dataset.image_paths, dataset.boxes_xywh, COCO17, batch=2, second_view=corner)
+    skipped, batch = parts
     assert len(opened) == 3
-    assert [(one.row, one.reason) for one in skipped] == [(1, "row 1 is not wanted")]
-    (batch,) = batches
+    assert skipped == Skipped(1, "row 1 is not wanted")
     assert batch.rows.tolist() == [0, 2]
     for row, view in zip(batch.rows, batch.second, strict=True):
         np.testing.assert_array_equal(view, original(dataset.image_paths[row])[:2, :1])

@@ -14,8 +14,8 @@ from calibration.ccnet.model import BranchSpec, CCNet, calibrate_cache
 from calibration.ccnet.training import BranchTraining, _Objective, _samples, train_branch
 from pose2d.crops import apply_affine, box_to_crop
 from pose2d.datasets.coco import read_coco
-from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
+from pose2d.files.images import read_image
 from pose2d.networks.catalogue import build_network
 from tests.stick_figures import write_stick_figures
 

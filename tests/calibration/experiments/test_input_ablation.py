@@ -18,8 +18,8 @@ from calibration.experiments.input_ablation import (
 )
 from pose2d.crops import box_to_crop, warp_crop
 from pose2d.datasets.coco import read_coco
-from pose2d.datasets.crop_set import read_image
 from pose2d.errors import InputError
+from pose2d.files.images import read_image
 from pose2d.networks.catalogue import build_network
 from tests.stick_figures import write_stick_figures
 
