@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pose2d.errors import InputError
-from pose2d.files.storage import read_npz, require_directory, require_file, write_npz
+from pose2d.files.boundary import reading
+from pose2d.files.storage import read_npy, read_npz, require_directory, require_file, write_npz
 from pose2d.files.unpickling import plain, restricted_load
 from pose2d.skeletons import H36M17, SMPL24, SMPL_PARENTS, Skeleton
 
@@ -203,12 +205,16 @@ def _landmark_vertices(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
     if "vertex_id_names" in arrays:
         theirs = dict(zip(map(str, arrays["vertex_id_names"]), map(int, arrays["vertex_id_values"])))
     else:
-        from smplx.vertex_ids import vertex_ids
-
-        theirs = vertex_ids["smplh"]
+        theirs = _smplx_landmarks()
     head = arrays["weights"][:, SMPL24.index("head")] > 0.5
     height = np.where(head, arrays["v_template"][:, 1], -np.inf)
     return {ours: theirs[name] for ours, name in _LANDMARKS.items()} | {"head_top": int(height.argmax())}
+
+
+def _smplx_landmarks() -> dict[str, int]:
+    from smplx.vertex_ids import vertex_ids
+
+    return {name: vertex_ids["smplh"][name] for name in _LANDMARKS.values()}
 
 
 @cache
@@ -246,10 +252,9 @@ def _read_regressor(directory: Path, given: str | Path | None, vertices: int, bo
     path = directory / REGRESSOR_FILE if given is None else require_file(given)
     if not path.is_file():
         return None
-    try:
-        regressor = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as a plain .npy array ({error})") from None
+    regressor = read_npy(path)
+    if regressor.dtype.kind not in "fiu" or not np.isfinite(regressor).all():
+        raise InputError(f"{path} holds values that are not finite numbers")
     if regressor.shape != (len(H36M17), vertices):
         raise InputError(
             f"{path} regresses from another topology: its shape is {regressor.shape}, "
@@ -264,7 +269,7 @@ def check_body(arrays: Mapping[str, np.ndarray], path: str | Path) -> dict[str, 
     Raises:
         InputError: a field is missing, has another shape, is not finite, or the kinematic tree is not SMPL's.
     """
-    vertices = len(arrays["v_template"]) if "v_template" in arrays else 0
+    vertices = arrays["v_template"].shape[0] if "v_template" in arrays and arrays["v_template"].ndim else 0
     for name, shape in _SHAPES.items():
         if name not in arrays:
             raise InputError(f"{path} is no SMPL-format body: field {name} is missing")
@@ -272,19 +277,46 @@ def check_body(arrays: Mapping[str, np.ndarray], path: str | Path) -> dict[str, 
         if len(came) != len(shape) or any(want not in (None, got) for want, got in zip(shape, came)):
             wanted = tuple("*" if want is None else want for want in shape)
             raise InputError(f"{path}: field {name} has shape {came}, an SMPL-format body has {wanted}")
-        if not np.isfinite(np.asarray(arrays[name], dtype=np.float64)).all():
-            raise InputError(f"{path}: field {name} holds NaN or infinite values")
+        if not _all_within_float32(arrays[name]):
+            raise InputError(f"{path}: field {name} holds NaN, infinite or other values than finite 32-bit numbers")
+    if vertices == 0 or len(arrays["f"]) == 0:
+        raise InputError(f"{path} is no SMPL-format body: it has no vertices or no faces")
     for name, axis in (("shapedirs", 0), ("posedirs", 0), ("weights", 0), ("J_regressor", 1)):
         if arrays[name].shape[axis] != vertices:
             raise InputError(f"{path}: field {name} is made for {arrays[name].shape[axis]} vertices, not {vertices}")
     if arrays["shapedirs"].shape[2] < NUM_BETAS:
         raise InputError(f"{path}: field shapedirs has {arrays['shapedirs'].shape[2]} betas, {NUM_BETAS} are needed")
-    if arrays["f"].max() >= vertices:
-        raise InputError(f"{path}: field f names vertex {arrays['f'].max()} of a body with {vertices}")
+    if not 0 <= arrays["f"].min() <= arrays["f"].max() < vertices:
+        raise InputError(
+            f"{path}: field f names vertices {arrays['f'].min()} to {arrays['f'].max()} of a body with {vertices}"
+        )
+    _check_landmarks(arrays, vertices, path)
     parents = tuple(int(p) for p in arrays["kintree_table"][0, 1:])
     if parents != SMPL_PARENTS[1:]:
         raise InputError(f"{path}: field kintree_table is not SMPL's tree of 24 joints")
     return dict(arrays)
+
+
+def _all_within_float32(values: np.ndarray) -> bool:
+    """Whether all are numbers that stay finite in the precision that bodies are kept and posed in."""
+    if values.dtype.kind not in "fiub":
+        return False
+    return bool((np.abs(values.astype(np.float64)) <= np.finfo(np.float32).max).all())
+
+
+def _check_landmarks(arrays: Mapping[str, np.ndarray], vertices: int, path: str | Path) -> None:
+    if "vertex_id_names" not in arrays:
+        if vertices <= max(_smplx_landmarks().values()):
+            raise InputError(f"{path}: with {vertices} vertices it needs vertex_id_names and vertex_id_values")
+        return
+    names, values = arrays["vertex_id_names"], arrays.get("vertex_id_values")
+    if values is None or names.ndim != 1 or values.shape != names.shape or values.dtype.kind not in "iu":
+        raise InputError(f"{path}: field vertex_id_values needs one vertex for each of vertex_id_names")
+    lacking = set(_LANDMARKS.values()) - set(map(str, names))
+    if lacking:
+        raise InputError(f"{path}: field vertex_id_names lacks {', '.join(sorted(lacking)[:4])}")
+    if len(values) and not 0 <= values.min() <= values.max() < vertices:
+        raise InputError(f"{path}: field vertex_id_values names vertices that a body with {vertices} has not")
 
 
 def convert_body(source: str | Path, target: str | Path) -> None:
@@ -296,12 +328,26 @@ def convert_body(source: str | Path, target: str | Path) -> None:
     loaded = restricted_load(source)
     if not isinstance(loaded, dict):
         raise InputError(f"{source} is no SMPL body: it holds a {type(loaded).__name__}, not a dictionary")
-    try:
-        arrays = {name: plain(loaded[name]) for name in _SHAPES if name in loaded}
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
-    if arrays.get("kintree_table") is not None:
-        arrays["kintree_table"] = arrays["kintree_table"].astype(np.uint32)
+    _refuse_other_gender(source, target)
+    arrays: dict[str, np.ndarray] = {}
+    for name in _SHAPES:
+        if name in loaded:
+            with reading(source, f"an SMPL body: field {name}"):
+                arrays[name] = plain(loaded[name])
+    tree = arrays.get("kintree_table")
+    if tree is not None and tree.dtype.kind in "fiu":
+        arrays["kintree_table"] = tree.astype(np.int64).astype(np.uint32)  # the root's parent is -1, or 2^32 - 1
     arrays = check_body(arrays, source)
     floats = {name: value.astype(np.float32) for name, value in arrays.items() if value.dtype.kind == "f"}
     write_npz(target, **(arrays | floats | {"f": arrays["f"].astype(np.uint32)}))
+
+
+def _refuse_other_gender(source: str | Path, target: str | Path) -> None:
+    """SMPL's files say in their names whose they are: basicmodel_m, basicModel_f, basicmodel_neutral, SMPL_MALE."""
+    found = re.search(r"(?:basicmodel|smpl)_(neutral|female|male|m|f|n)(?![a-z])", Path(source).name.lower())
+    gender = {"m": "male", "f": "female", "n": "neutral"}.get(found[1], found[1]) if found else None
+    if gender is not None and not Path(target).stem.lower().endswith(f"_{gender}"):
+        raise InputError(
+            f"{source} is by its name the {gender} body, which {Path(target).name} would give out for another: name "
+            f"the target SMPL_{gender.upper()}.npz, or rename the source if it is not"
+        )

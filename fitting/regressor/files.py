@@ -1,65 +1,24 @@
 """Regressor checkpoints and other methods' predictions that a user brings.
 
 SPIN's released file holds optimiser objects beside the network. `convert_regressor` keeps the network's tensors and
-puts inert stand-ins in the place of everything else, so nothing in the file is run.
+leaves everything else out; nothing in the file is run.
 """
 
 from __future__ import annotations
 
-import pickle
-import zipfile
-from collections import OrderedDict
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Any
 
 import numpy as np
-import torch
 from scipy.spatial.transform import Rotation
 
 from fitting.body_fits import BodyFits
 from fitting.regressor.model import Regressor, check_entries, model_of, released_config, save_regressor
 from pose2d.errors import InputError
 from pose2d.files.storage import read_npz, require_file, sha256
+from pose2d.files.torch_files import read_torch_file
 
-_TENSOR_PARTS = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("torch", "Size"): torch.Size,
-} | {
-    ("torch", f"{name}Storage"): getattr(torch, f"{name}Storage")
-    for name in ("Float", "Double", "Half", "Long", "Int", "Short", "Byte", "Bool")
-}
-
-
-class _Ignored(dict):
-    """Stands where the file asks for any other object; takes whatever is done to it."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__()
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def append(self, item: Any) -> None:
-        pass
-
-    def extend(self, items: Any) -> None:
-        pass
-
-
-class _TensorUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        return _TENSOR_PARTS.get((module, name), _Ignored)
-
-
-def _load(file: IO[bytes], **options: Any) -> Any:
-    return _TensorUnpickler(file, **options).load()
-
-
-_TENSOR_PICKLE = SimpleNamespace(Unpickler=_TensorUnpickler, load=_load, __name__="tensor_pickle")
+_LARGEST = 1e6
+"""Radians, metres or shape coefficients; beyond it squares overflow in single precision before anything is fitted."""
 
 
 def convert_regressor(source: str | Path, target: str | Path) -> None:
@@ -75,14 +34,12 @@ def convert_regressor(source: str | Path, target: str | Path) -> None:
     source, target = require_file(source), Path(target)
     if target.suffix != ".safetensors":
         raise InputError(f"{target}: the converted regressor's name ends in .safetensors")
-    try:
-        loaded = torch.load(source, map_location="cpu", pickle_module=_TENSOR_PICKLE, weights_only=False)
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
-        raise InputError(f"{source} is not a PyTorch checkpoint, or is truncated ({error})") from None
-    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise InputError(f"{source} is not a PyTorch checkpoint ({error})") from None
+    loaded = read_torch_file(source, leave_out=True)
     regressor, model = Regressor(released_config(loaded, source)), model_of(loaded)
     check_entries(source, regressor.state_dict(), model)
+    wild = next((name for name, value in model.items() if not value.isfinite().all()), None)
+    if wild is not None:
+        raise InputError(f"{source}: entry {wild} holds NaN or infinite numbers: the file is damaged")
     regressor.load_state_dict(model)
     save_regressor(regressor, target, {"source": source.name, "source_sha256": sha256(source)})
 
@@ -134,4 +91,9 @@ def _field(
         raise InputError(f"{path}: field {name} has shape {value.shape}, not {wanted}")
     if value.dtype.kind not in "fiu" or not np.isfinite(value).all():
         raise InputError(f"{path}: field {name} holds values that are not finite numbers")
-    return value.astype(np.float64)
+    value = value.astype(np.float64)
+    if np.abs(value).max(initial=0.0) > _LARGEST:
+        raise InputError(
+            f"{path}: field {name} holds {np.abs(value).max():.3g}, which no body in metres and radians has"
+        )
+    return value

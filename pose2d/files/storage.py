@@ -6,17 +6,21 @@ import contextlib
 import hashlib
 import json
 import os
-import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from pose2d.console.interruption import unfinished
 from pose2d.errors import InputError
+from pose2d.files.arrays import read_archive, read_array
+from pose2d.files.boundary import reading, reason
 
 _BLOCK = 1 << 20
+_GZIP = b"\x1f\x8b"
+_FLOOR_BYTES, _RATIO = 64 << 20, 32
 
 
 @contextlib.contextmanager
@@ -43,16 +47,50 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file: UTF-8 with or without a byte order mark, UTF-16 or UTF-32, also packed with gzip.
+
+    Memory: some 40 times the file's size for the densest JSON, and that of gzip at most 64 MB and 32 times the file.
 
     Raises:
-        InputError: the file is missing, is a directory, or is not JSON.
+        InputError: the file is missing, is a directory, or is not JSON; NaN and Infinity are not JSON.
     """
     path = require_file(path)
+    with reading_json(path):
+        return json.loads(json_bytes(path), parse_constant=_refuse_constant)
+
+
+@contextlib.contextmanager
+def reading_json(path: Path) -> Iterator[None]:
+    """Turn whatever a JSON decoder raises into an InputError that names the file."""
     try:
-        return json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not JSON ({error}): is it truncated, or another format?") from None
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path} is not JSON ({reason(error)}): is it truncated, or another format?") from None
+
+
+def json_bytes(path: Path) -> bytes:
+    """The bytes of a JSON file as UTF-8, UTF-16 or UTF-32, unpacked if they are packed with gzip.
+
+    Raises:
+        ValueError: they are damaged, or unpack to more than 64 MB and 32 times their size.
+    """
+    data = path.read_bytes()
+    if not data.startswith(_GZIP):
+        return data
+    limit = _FLOOR_BYTES + _RATIO * len(data)
+    unpacker = zlib.decompressobj(wbits=31)
+    unpacked = unpacker.decompress(data, limit)
+    if unpacker.unconsumed_tail:
+        raise ValueError(f"it unpacks to more than {limit >> 20} MB")
+    if not unpacker.eof:
+        raise ValueError("its gzip data break off")
+    return unpacked
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"it holds {word}, which JSON does not have")
 
 
 def write_npz(path: str | Path, **arrays: Any) -> None:
@@ -64,18 +102,25 @@ def write_npz(path: str | Path, **arrays: Any) -> None:
 def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """Read the arrays of an .npz, all or those of some names that it has; nothing in it is unpickled.
 
+    Memory: at most 256 MB and 32 times the file's size.
+
     Raises:
-        InputError: the file is missing, truncated, not an .npz, or holds pickled objects.
+        InputError: the file is missing, truncated, not an .npz, or holds anything but arrays of numbers and texts.
     """
     path = require_file(path)
-    try:
-        with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array")
-            return {name: archive[name] for name in archive.files if names is None or name in names}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as an .npz of plain arrays ({error})") from None
+    with reading(path, "an .npz of plain arrays"), open(path, "rb") as file:
+        return read_archive(file, path.stat().st_size, names)
+
+
+def read_npy(path: str | Path) -> np.ndarray:
+    """Read a single array of numbers or texts.
+
+    Raises:
+        InputError: the file is missing, truncated, or holds anything else.
+    """
+    path = require_file(path)
+    with reading(path, "a plain .npy array"), open(path, "rb") as file:
+        return read_array(file, path.stat().st_size)
 
 
 def require_file(path: str | Path) -> Path:

@@ -41,6 +41,30 @@ def identify(state: Mapping[str, Tensor]) -> str:
     return "no pose network that is known here"
 
 
+_ATTRIBUTES = ("model.", "net.", "network.")
+
+
+def without_prefixes(state: State) -> State:
+    """A state dict without what training code puts before its names, in any order and mixture.
+
+    ``module.`` (data parallel), ``_orig_mod.`` (torch.compile) and the attribute of a Lightning module are taken off.
+    mmcv's running averages, which stand beside the weights as ``ema_`` and the name with underscores, are left out, as
+    mmcv does when it loads a checkpoint.
+    """
+    state = {_without_wrappers(name): tensor for name, tensor in state.items()}
+    averaged = {"ema_" + name.replace(".", "_") for name in state}
+    state = {name: tensor for name, tensor in state.items() if name not in averaged}
+    for prefix in _ATTRIBUTES:
+        if state and all(name.startswith(prefix) for name in state):
+            return without_prefixes({name.removeprefix(prefix): tensor for name, tensor in state.items()})
+    return state
+
+
+def _without_wrappers(name: str) -> str:
+    parts = [part for part in name.split(".") if part not in ("module", "_orig_mod")]
+    return ".".join(parts) or name
+
+
 def _renamed(state: State, rules: tuple[tuple[str, str], ...]) -> State:
     """Names rewritten by the first rule whose pattern matches at the start."""
     result: State = {}

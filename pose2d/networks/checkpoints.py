@@ -1,17 +1,12 @@
 """Loading released checkpoints into this project's networks, and refusing those that do not fit.
 
-Nothing in a file is run: safetensors hold no code, and other files are read by torch's ``weights_only`` loader. Files
-that hold further objects beside tensors (mmpose's configurations, training states) are refused until
-:func:`convert_checkpoint` has copied their tensors into safetensors; it turns every foreign object into an inert stub.
+Nothing in a file is run: safetensors hold no code, and torch's files are read by :mod:`pose2d.files.torch_files`.
+Files that hold further objects beside tensors (mmpose's configurations, training states) are refused until
+:func:`convert_checkpoint` has copied their tensors into safetensors; it leaves every foreign object out.
 """
 
-import pickle
-import re
-import zipfile
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,13 +14,13 @@ from torch import Tensor
 
 from pose2d.errors import InputError
 from pose2d.files.storage import atomic_path, require_file, sha256
+from pose2d.files.torch_files import ForeignObjectError, looks_like_safetensors, read_safetensors, read_torch_file
 from pose2d.networks.base import TorchPoseNetwork
-from pose2d.networks.checkpoint_layouts import TRANSLATIONS, State, identify
+from pose2d.networks.checkpoint_layouts import TRANSLATIONS, State, identify, without_prefixes
 from pose2d.networks.rle import RLE
 from pose2d.networks.sbl import SBL
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "network", "net")
-_PREFIX = "module."
 _LISTED = 4
 
 
@@ -101,39 +96,25 @@ def fill_network(network: TorchPoseNetwork, state: State, source: str, expert: i
 def read_tensors(path: str | Path) -> Any:
     """The contents of a checkpoint file: nested plain containers of tensors; nothing in it is run.
 
+    A file's first bytes say whether it is safetensors or torch's, not its name.
+
     Raises:
         InputError: the file is missing, damaged, or holds other objects.
     """
     path = require_file(path)
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty: download it again")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(
-                f"{path} is not a whole safetensors file ({error}): download or convert it again"
-            ) from None
+    if path.suffix == ".safetensors" or looks_like_safetensors(path):
+        return read_safetensors(path)[0]
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's readers raise nearly anything on damaged files
-        foreign = re.search(
-            r"(?:unsupported|Unsupported)\s+(?:GLOBAL|global:?|class)\s+(?:GLOBAL\s+)?([\w.]+)", str(error)
-        )
-        if foreign:
-            raise InputError(
-                f"{path} holds more than tensors ({foreign[1]}) and is not loaded, since a pickle can run programs; "
-                f"copy its tensors with: run_fitting.py convert-checkpoint {path} {path.with_suffix('.safetensors')}"
-            ) from None
-        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
-        raise InputError(f"{path} cannot be read as a checkpoint, it is damaged or cut short ({reason})") from None
+        return read_torch_file(path)
+    except ForeignObjectError as foreign:
+        raise InputError(
+            f"{path} holds more than tensors ({foreign.name}) and is not loaded, since a pickle can run programs; "
+            f"copy its tensors with: run_fitting.py convert-checkpoint {path} {path.with_suffix('.safetensors')}"
+        ) from None
 
 
 def _state_dict(contents: Any, path: Path) -> State:
-    """The one state dict in a file, without wrappers and the prefix of data-parallel training."""
+    """The one state dict in a file, without the wrappers and prefixes of training code."""
     while isinstance(contents, dict):
         inner = next((contents[key] for key in _WRAPPERS if isinstance(contents.get(key), dict)), None)
         if inner is None:
@@ -144,9 +125,7 @@ def _state_dict(contents: Any, path: Path) -> State:
     state = {str(name): value for name, value in contents.items() if isinstance(value, Tensor)}
     if not state:
         raise InputError(f"{path} holds no tensors under names: is it a pose checkpoint?")
-    if all(name.startswith(_PREFIX) for name in state):
-        state = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
-    return state
+    return without_prefixes(state)
 
 
 def _refuse_other_stride(path: Path, network: TorchPoseNetwork) -> None:
@@ -209,58 +188,6 @@ def _adopt_conventions(network: TorchPoseNetwork, layout: str) -> None:
         network.adopt_mmpose()
 
 
-class _Inert(dict):
-    """Stands for any foreign object of a pickle: takes whatever it is given, does nothing."""
-
-    __hash__ = object.__hash__  # type: ignore[assignment]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__()
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def append(self, item: Any) -> None:
-        pass
-
-    def extend(self, items: Any) -> None:
-        pass
-
-    def add(self, item: Any) -> None:
-        pass
-
-
-_REBUILDERS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
-
-
-class _TensorUnpickler(pickle.Unpickler):
-    """Knows tensors and plain containers; everything else becomes :class:`_Inert` and is never imported."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch._utils" and name in _REBUILDERS:
-            return getattr(torch._utils, name)
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch", "Size"):
-            return torch.Size
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-            return getattr(torch, name)
-        if module in ("torch", "torch.storage") and name.endswith("Storage") and hasattr(torch, name):
-            return getattr(torch, name)
-        return _Inert
-
-
-def _load_inert(file: Any, **options: Any) -> Any:
-    return _TensorUnpickler(file, **options).load()
-
-
-def _inert_pickle() -> ModuleType:
-    """What torch takes for the module ``pickle``."""
-    module = ModuleType("inert_pickle")
-    module.__dict__.update(Unpickler=_TensorUnpickler, load=_load_inert, UnpicklingError=pickle.UnpicklingError)
-    return module
-
-
 def convert_checkpoint(source: str | Path, target: str | Path) -> int:
     """Copy the tensors of a torch checkpoint into safetensors, without running anything that lies in it.
 
@@ -279,17 +206,7 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> int:
     source, target = require_file(source), Path(target)
     if target.suffix != ".safetensors":
         raise InputError(f"{target} must end in .safetensors")
-    if zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            if any(name.endswith("constants.pkl") for name in archive.namelist()):
-                raise InputError(
-                    f"{source} is a TorchScript program, not a checkpoint: find the state dict it came from"
-                )
-    try:
-        contents = torch.load(source, map_location="cpu", pickle_module=_inert_pickle(), weights_only=False)
-    except Exception as error:  # torch's readers raise nearly anything on damaged files
-        reason = str(error).strip().split("\n")[0][:120] or type(error).__name__
-        raise InputError(f"{source} cannot be read as a checkpoint, it is damaged or cut short ({reason})") from None
+    contents = read_torch_file(source, leave_out=True)
     state = {name: tensor.detach().clone().contiguous() for name, tensor in _state_dict(contents, source).items()}
     with atomic_path(target) as partial:
         save_file(state, partial, metadata={"source_sha256": sha256(source)})

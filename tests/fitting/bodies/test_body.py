@@ -113,7 +113,7 @@ def test_convert_body_reads_chumpy_and_sparse_fields(tmp_path, arrays, monkeypat
         ("v_template", lambda a: a * np.nan, "v_template holds NaN"),
         ("shapedirs", lambda a: a[:, :, :5], "shapedirs has 5 betas"),
         ("kintree_table", lambda a: a[:, ::-1], "kintree_table"),
-        ("f", lambda a: a + 7000, "names vertex"),
+        ("f", lambda a: a + 7000, "names vertices"),
         ("posedirs", None, "posedirs is missing"),
     ],
 )

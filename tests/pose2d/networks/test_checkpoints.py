@@ -243,13 +243,19 @@ def test_a_cut_safetensors_file_is_refused(tmp_path: Path) -> None:
     whole = tmp_path / "a.safetensors"
     convert_checkpoint(path, whole)
     os.truncate(whole, whole.stat().st_size // 2)
-    with pytest.raises(InputError, match="not a whole safetensors file"):
+    with pytest.raises(InputError, match="cannot be read as a whole safetensors file"):
         read_tensors(whole)
 
 
 def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path) -> None:
     text = tmp_path / "a.pth"
     text.write_text("<html>404</html>")
+    with pytest.raises(InputError, match="web page"):
+        read_tensors(text)
+    text.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(InputError, match="Git LFS pointer"):
+        read_tensors(text)
+    text.write_bytes(b"not a checkpoint")
     with pytest.raises(InputError, match="cannot be read as a checkpoint"):
         read_tensors(text)
     with pytest.raises(InputError, match="no such file"):
@@ -297,3 +303,28 @@ def test_another_input_size_of_vitpose_is_named() -> None:
         larger = build_network("vitpose-s", 17, (288, 384))
     with pytest.raises(InputError, match="another input size: it has 192 patches, the ViTPose network 432"):
         fill_network(larger, state, "vit.pth")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda name: "_orig_mod." + name,
+        lambda name: "module._orig_mod." + name,
+        lambda name: "model." + name,
+        lambda name: "model._orig_mod.module." + name,
+        lambda name: name.replace("layer1.", "layer1.module.", 1),
+    ],
+)
+def test_prefixes_of_training_code_are_taken_off(named: Callable[[str], str], tmp_path: Path) -> None:
+    source, target = small_sbl(), small_sbl()
+    state = {named(name): value for name, value in source.state_dict().items()}
+    load_checkpoint(saved({"state_dict": state}, tmp_path / "a.pth"), target)
+    assert same(source, target)
+
+
+def test_running_averages_beside_the_weights_are_left_out(tmp_path: Path) -> None:
+    source, target = small_sbl(), small_sbl()
+    state = dict(source.state_dict())
+    averages = {"ema_" + name.replace(".", "_"): torch.zeros_like(value) for name, value in state.items()}
+    load_checkpoint(saved({"state_dict": state | averages}, tmp_path / "a.pth"), target)
+    assert same(source, target)
