@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pose2d.errors import InputError
+from pose2d.files.boundary import reading
 from pose2d.files.unpickling import plain, restricted_load
 from pose2d.skeletons import SMPL24
 
@@ -105,7 +106,10 @@ def load_pose_mixture(path: str | Path) -> PoseMixture:
     loaded = restricted_load(path)
     if not isinstance(loaded, dict) or {"means", "covars", "weights"} - loaded.keys():
         raise InputError(f"{path} is no pose mixture: means, covars and weights are needed")
-    means, covariances, weights = (np.asarray(plain(loaded[name]), float) for name in ("means", "covars", "weights"))
+    with reading(path, "a pose mixture"):
+        means, covariances, weights = (
+            np.asarray(plain(loaded[name]), float) for name in ("means", "covars", "weights")
+        )
     if means.shape != (len(means), 69) or covariances.shape != (len(means), 69, 69) or weights.shape != (len(means),):
         raise InputError(
             f"{path}: means, covars, weights have shapes {means.shape}, {covariances.shape}, {weights.shape}"

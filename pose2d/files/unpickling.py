@@ -47,7 +47,7 @@ class ChumpyStub:
         """The array that the object held.
 
         Raises:
-            InputError: it is an expression over other objects (chumpy's Select and the like), not a stored array.
+            PickleError: it is an expression over other objects (chumpy's Select and the like), not a stored array.
         """
         state = self.unpickled_state
         for key in ("x", "_x"):
@@ -56,9 +56,9 @@ class ChumpyStub:
         if {"a", "idxs"} <= state.keys():  # chumpy.reordering.Select: a view of another array
             source, chosen = plain(state["a"]).ravel(), plain(state["idxs"]).ravel()
             if chosen.dtype.kind not in "iu" or (chosen.size and not 0 <= chosen.min() <= chosen.max() < source.size):
-                raise InputError("a chumpy selection names entries that its array has not")
+                raise PickleError("a chumpy selection names entries that its array has not")
             return source[chosen].reshape(_shape(state.get("preferred_shape", chosen.shape), chosen.size))
-        raise InputError(f"a chumpy object holds no array (its fields: {', '.join(self._names) or 'none'})")
+        raise PickleError(f"a chumpy object holds no array (its fields: {', '.join(self._names) or 'none'})")
 
 
 class SparseStub:
@@ -78,28 +78,28 @@ class SparseStub:
         """The matrix written out.
 
         Raises:
-            InputError: an index lies outside, the lengths do not fit, or it has more than `MAX_DENSE` entries.
+            PickleError: an index lies outside, the lengths do not fit, or it has more than `MAX_DENSE` entries.
         """
         state = self.unpickled_state
         shape = state.get("_shape", state.get("shape"))
         if not isinstance(shape, tuple) or len(shape) != 2:
-            raise InputError("a sparse matrix has no shape of two numbers")
+            raise PickleError("a sparse matrix has no shape of two numbers")
         rows, columns = _shape(shape, None)
         if rows * columns > MAX_DENSE:
-            raise InputError(f"a sparse matrix of shape {shape} has more than {MAX_DENSE} entries when written out")
+            raise PickleError(f"a sparse matrix of shape {shape} has more than {MAX_DENSE} entries when written out")
         values = plain(state.get("data")).ravel()
         if values.dtype.kind not in "fiub":
-            raise InputError("a sparse matrix holds no numbers")
+            raise PickleError("a sparse matrix holds no numbers")
         if self.kind == "coo":
             along = state["coords"] if "coords" in state else (state.get("row"), state.get("col"))
             if not isinstance(along, tuple | list) or len(along) != 2:
-                raise InputError("a sparse matrix has no rows and columns")
+                raise PickleError("a sparse matrix has no rows and columns")
             row, column = (_indices(index, len(values), size) for index, size in zip(along, (rows, columns)))
         else:
             major, minor = (columns, rows) if self.kind == "csc" else (rows, columns)
             starts = _indices(state.get("indptr"), major + 1, len(values) + 1)
             if starts[0] != 0 or starts[-1] != len(values) or (np.diff(starts) < 0).any():
-                raise InputError("the field indptr of a sparse matrix does not divide its entries")
+                raise PickleError("the field indptr of a sparse matrix does not divide its entries")
             inner = _indices(state.get("indices"), len(values), minor)
             outer = np.repeat(np.arange(major), np.diff(starts))
             row, column = (inner, outer) if self.kind == "csc" else (outer, inner)
@@ -112,7 +112,7 @@ def plain(value: Any) -> np.ndarray:
     """An array from what an unpickled body file holds: an array, a sparse matrix or a chumpy object.
 
     Raises:
-        InputError: it holds no such thing, or indices that do not fit.
+        PickleError: it holds no such thing, or indices that do not fit.
     """
     if isinstance(value, ChumpyStub | SparseStub):
         return value.array()
@@ -144,9 +144,9 @@ def _shape(value: Any, size: int | None) -> tuple[int, ...]:
         value = tuple(value.tolist())
     axes = value if isinstance(value, tuple) else (value,)
     if len(axes) > _MAX_AXES or not all(isinstance(n, int) and 0 <= n < 1 << 40 for n in axes):
-        raise InputError(f"{value!r:.60} is no shape of an array")
+        raise PickleError(f"{value!r:.60} is no shape of an array")
     if size is not None and math.prod(axes) != size:
-        raise InputError(f"an array of shape {axes} cannot hold {size} entries")
+        raise PickleError(f"an array of shape {axes} cannot hold {size} entries")
     return axes
 
 
@@ -154,9 +154,9 @@ def _indices(value: Any, count: int, bound: int) -> np.ndarray:
     """`value` as `count` indices in [0, bound)."""
     index = plain(value).ravel()
     if index.dtype.kind not in "iu" or len(index) != count:
-        raise InputError(f"a sparse matrix needs {count} whole numbers as indices, it has {len(index)}")
+        raise PickleError(f"a sparse matrix needs {count} whole numbers as indices, it has {len(index)}")
     if count and not 0 <= index.min() <= index.max() < bound:
-        raise InputError(f"a sparse matrix names entry {index.max()} of {bound}")
+        raise PickleError(f"a sparse matrix names entry {index.max()} of {bound}")
     return index.astype(np.int64)
 
 

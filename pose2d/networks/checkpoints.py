@@ -109,7 +109,7 @@ def read_tensors(path: str | Path) -> Any:
     except ForeignObjectError as foreign:
         raise InputError(
             f"{path} holds more than tensors ({foreign.name}) and is not loaded, since a pickle can run programs; "
-            f"copy its tensors with: run_fitting.py convert-checkpoint {path} {path.with_suffix('.safetensors')}"
+            f"copy its tensors with: run_fitting.py convert-checkpoint {path.name} {path.stem}.safetensors"
         ) from None
 
 

@@ -122,7 +122,13 @@ def test_cross_fitting_never_predicts_what_it_has_seen(litehrnet: Files) -> None
     rng = np.random.default_rng(0)
     few = np.arange(150)
     noise = Accuracy(
-        accuracy.person[few], True, accuracy.speaks[few], rng.random(150), rng.random((150, 17)), rng.random((150, 17)), rng.random(150)
+        accuracy.person[few],
+        True,
+        accuracy.speaks[few],
+        rng.random(150),
+        rng.random((150, 17)),
+        rng.random((150, 17)),
+        rng.random(150),
     )
     unseen = cross_fit("pose-aware", detections.subset(few), noise, folds=3)
     assert abs(pearson(unseen.instance, noise.oks)) < 0.25
