@@ -88,7 +88,7 @@ COMMANDS = {
         "--names hrnet-w32 rle-r50",
     ),
     "detect": Entry(
-        "pose2d.commands.pose_commands:Detect",
+        "pose2d.commands.detect:Detect",
         "find keypoints in images",
         "--network sbl-small --images photos --out A.json",
         _FINISHED,
@@ -144,7 +144,9 @@ COMMANDS = {
         "model_checkpoint.pt spin.safetensors",
     ),
     "convert-checkpoint": Entry(
-        "pose2d.commands.pose_commands:ConvertCheckpoint", "likewise a pose checkpoint", "hrnet.pth hrnet.safetensors"
+        "pose2d.commands.convert_checkpoint:ConvertCheckpoint",
+        "likewise a pose checkpoint",
+        "hrnet.pth hrnet.safetensors",
     ),
 }
 

@@ -181,10 +181,11 @@ def measure_detect(name: str, persons: int, batch: int, clock: Callable[[], floa
     import cv2
     from safetensors.torch import save_file
 
-    from pose2d.commands.pose_commands import Detect
+    from pose2d.commands.detect import Detect
     from pose2d.console.progress import set_quiet
     from pose2d.networks.acceleration import prepare_for_inference
     from pose2d.networks.catalogue import build_network
+    from pose2d.networks.options import NetworkOptions
 
     set_quiet(True)
     network = build_network(name)
@@ -210,16 +211,9 @@ def measure_detect(name: str, persons: int, batch: int, clock: Callable[[], floa
             bare = []
             for _ in range(max(persons // batch, 1)):
                 bare.append(images_per_second(network, images, clock))
-        command = Detect(
-            name,
-            root / "images",
-            root / "out.json",
-            root / "a.safetensors",
-            root / "boxes.json",
-            flip=False,
-            batch=batch,
-        )
-        warm = Detect(name, root / "images" / "000000000001.jpg", root / "w.json", root / "a.safetensors", flip=False)
+        options = NetworkOptions(name, root / "a.safetensors", flip=False, batch=batch)
+        command = Detect(options, root / "images", root / "out.json", root / "boxes.json")
+        warm = Detect(options, root / "images" / "000000000001.jpg", root / "w.json")
         warm.run()
         start = clock()
         command.run()

@@ -53,7 +53,7 @@ def test_quiet_stands_anywhere(words, monkeypatch):
     progress.set_quiet(False)
     seen = []
     monkeypatch.setattr(
-        "pose2d.commands.pose_commands.Networks.run", lambda self: seen.append((progress.is_quiet(), self.names))
+        "pose2d.commands.networks.Networks.run", lambda self: seen.append((progress.is_quiet(), self.names))
     )
     assert run_fitting.main(words) == 0
     assert seen[0][0] is True and "--quiet" not in seen[0][1]

@@ -18,9 +18,9 @@ from calibration.ccnet.files import save_ccnet
 from calibration.ccnet.training import train_branch
 from calibration.experiments.methods import BRANCH_TRAININGS
 from pose2d.datasets.kinds import DATASETS
-from pose2d.datasets.names import DatasetName
 from pose2d.errors import InputError
 from pose2d.files.storage import sha256
+from pose2d.names import DatasetName
 from pose2d.networks.base import PoseNetwork
 from pose2d.networks.packaged import load_network
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from calibration.ccnet.hardware import Hardware
-from pose2d.datasets.names import DatasetName
+from pose2d.names import DatasetName
 
 Views = tuple[Literal["cut", "patched"], ...]
 

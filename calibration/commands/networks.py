@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pose2d.commands.pose_commands import Networks
+from pose2d.commands.networks import Networks
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from calibration.experiments.methods import BRANCH_TRAININGS, all_confidences
 from calibration.experiments.targets import JudgedTarget, Pck, judge_targets, target_confidences
 from pose2d.errors import InputError
 from pose2d.networks.catalogue import NETWORKS
-from pose2d.networks.packaged import bundled_checkpoint
+from pose2d.networks.packaged import packaged_checkpoint
 
 if TYPE_CHECKING:
     from calibration.commands.ccnet_commands import Tables
@@ -150,7 +150,7 @@ def _families(options: Tables) -> Iterator[_Family]:
     for name, network_name in names.items():
         if options.checkpoint is None:
             try:
-                bundled_checkpoint(network_name)
+                packaged_checkpoint(network_name)
             except InputError:
                 continue
         found = True

@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from pose2d.datasets.coco import KeypointDataset
 
 
-def average_precision(
+def average_precision_percent(
     dataset: KeypointDataset, xy_px: Float[np.ndarray, "n k 2"], instance_score: Float[np.ndarray, " n"]
 ) -> float:
     """AP in percent over OKS .50:.05:.95, of these persons alone (not of the others in the annotation file).

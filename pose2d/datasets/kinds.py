@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pose2d.datasets.coco import KeypointDataset, read_coco
 from pose2d.datasets.mpii import read_mpii
-from pose2d.datasets.names import DatasetName
 from pose2d.datasets.wholebody import read_wholebody
+from pose2d.names import DatasetName
 from pose2d.skeletons import COCO17, MPII16, WHOLEBODY133, Skeleton
 
 

@@ -16,33 +16,18 @@ import numpy as np
 from pose2d.console.progress import say
 from pose2d.crops import padded_boxes
 from pose2d.detection.oks_nms import INSTANCE_SCORES, oks_nms
+from pose2d.detection.options import DetectOptions
 from pose2d.detection.person_boxes import PersonBoxes
 from pose2d.errors import InputError
 from pose2d.files.storage import read_json, write_json
 from pose2d.inference import Skipped, infer_batches
-from pose2d.networks.base import PoseNetwork
-from pose2d.networks.checkpoints import LoadedCheckpoint
+from pose2d.networks.base import InputSpec, PoseNetwork
+from pose2d.networks.packaged import LoadedNetwork
 from pose2d.poses import Poses2D
 from pose2d.skeletons import WHOLEBODY_FIELDS, Skeleton
 
 _PART_BATCHES = 16
-
-
-@dataclass(frozen=True)
-class DetectOptions:
-    """How keypoints are found and scored.
-
-    Attributes:
-        flip: average with the mirrored image's prediction.
-        batch: persons a step.
-        instance_score: a name of ``INSTANCE_SCORES``; None takes that of the network's family.
-        oks_threshold: of OKS-NMS; None leaves all persons in. It is left out for annotated boxes and whole images.
-    """
-
-    flip: bool = True
-    batch: int = 32
-    instance_score: str | None = None
-    oks_threshold: float | None = 0.9
+_DEFAULT = DetectOptions()
 
 
 @dataclass(frozen=True)
@@ -61,12 +46,11 @@ class Detection:
 
 
 def detect(
-    network: PoseNetwork,
-    checkpoint: LoadedCheckpoint,
+    loaded: LoadedNetwork,
     persons: PersonBoxes,
     skeleton: Skeleton,
     out: str | Path,
-    options: DetectOptions,
+    options: DetectOptions = _DEFAULT,
     features: str | Path | None = None,
 ) -> Detection:
     """Find the keypoints of all persons and write them as COCO results, with a record of the run beside.
@@ -75,35 +59,34 @@ def detect(
     ``<out>.run.json`` holds the options, the checkpoint's hash and the persons that were skipped.
 
     Args:
-        network: filled and in evaluation mode.
-        checkpoint: what it was filled from.
+        loaded: the network, with its checkpoint and the options to run it by.
         persons: images and boxes.
         skeleton: of the network's keypoints.
         out: results file to write.
         options: see there.
-        features: folder to write the penultimate features to: ``feature.npy`` (half floats, a row a person, NaN where
-            skipped) and ``persons.json`` (image and annotation ids of the rows).
+        features: folder to write the penultimate features to: ``feature.npy`` (half floats, a row per person, NaN
+            where skipped) and ``persons.json`` (image and annotation ids of the rows).
 
     Raises:
         InputError: the numbers of keypoints differ, or no person at all could be cropped.
     """
     out = Path(out)
-    key = _key(checkpoint, persons, skeleton, options, features is not None)
+    key = _key(loaded, persons, skeleton, features is not None)
     parts = _Parts(out.with_name(out.name + ".parts"), key)
     done = parts.rows()
     store = None if features is None else _FeatureStore(Path(features), persons, key)
-    _run(network, persons, skeleton, options, parts, np.setdiff1d(np.arange(len(persons)), done), store)
+    _run(loaded, persons, skeleton, parts, np.setdiff1d(np.arange(len(persons)), done), store)
     found, skipped = parts.contents()
     if not found:
         parts.remove()
         reason = skipped[0].reason if skipped else "no person was given"
         raise InputError(f"keypoints were found for none of {len(persons)} persons; the first reason: {reason}")
-    entries = _entries(found, persons, skeleton, options, network)
-    kept = _without_doubles(entries, persons, skeleton, options, network)
+    entries = _entries(found, persons, skeleton, options, loaded.network)
+    kept = _without_duplicates(entries, persons, skeleton, options, loaded.network.input_spec)
     write_json(out, [entry for row, entry in kept])
     if store is not None:
         store.finish()
-    write_json(out.with_name(out.name + ".run.json"), _record(checkpoint, persons, options, skipped, len(kept)))
+    write_json(out.with_name(out.name + ".run.json"), _record(loaded, persons, options, skipped, len(kept)))
     parts.remove()
     return Detection(len(kept), len(entries) - len(kept), tuple(skipped))
 
@@ -120,10 +103,9 @@ def skipped_lines(skipped: Sequence[Skipped], persons: PersonBoxes, listed: int 
 
 
 def _run(
-    network: PoseNetwork,
+    loaded: LoadedNetwork,
     persons: PersonBoxes,
     skeleton: Skeleton,
-    options: DetectOptions,
     parts: _Parts,
     rows: np.ndarray,
     store: _FeatureStore | None,
@@ -131,11 +113,11 @@ def _run(
     if not len(rows):
         return
     images, boxes = [persons.image_paths[row] for row in rows], persons.boxes_xywh[rows]
-    keep_maps = store is not None
+    flip, batch, keep_maps = loaded.options.flip, loaded.options.batch, store is not None
     found: list[tuple[np.ndarray, Poses2D]] = []
     skipped: list[Skipped] = []
     try:
-        for part in infer_batches(network, images, boxes, skeleton, options.flip, options.batch, keep_maps):
+        for part in infer_batches(loaded.network, images, boxes, skeleton, flip, batch, keep_maps):
             if isinstance(part, Skipped):
                 skipped.append(Skipped(int(rows[part.row]), part.reason))
                 continue
@@ -229,12 +211,12 @@ class _FeatureStore:
         write_json(self._folder / "persons.json", rows)
 
 
-def _key(
-    checkpoint: LoadedCheckpoint, persons: PersonBoxes, skeleton: Skeleton, options: DetectOptions, features: bool
-) -> str:
+def _key(loaded: LoadedNetwork, persons: PersonBoxes, skeleton: Skeleton, features: bool) -> str:
     """What must be the same for a run to go on."""
     digest = hashlib.sha256()
-    words = (checkpoint.sha256, skeleton.name, options.flip, features, [str(path) for path in persons.image_paths])
+    chosen = (dict(loaded.network.output_choices), loaded.network.input_spec.size_wh, loaded.options.expert)
+    paths = [str(path) for path in persons.image_paths]
+    words = (loaded.checkpoint.sha256, chosen, skeleton.name, loaded.options.flip, features, paths)
     digest.update(json.dumps(words).encode())
     digest.update(np.ascontiguousarray(persons.boxes_xywh).tobytes())
     return digest.hexdigest()
@@ -267,17 +249,16 @@ def _entries(
     return entries
 
 
-def _without_doubles(
+def _without_duplicates(
     entries: list[tuple[int, dict[str, Any]]],
     persons: PersonBoxes,
     skeleton: Skeleton,
     options: DetectOptions,
-    network: PoseNetwork,
+    spec: InputSpec,
 ) -> list[tuple[int, dict[str, Any]]]:
     """OKS-NMS image by image, for detected boxes."""
-    if not persons.detected or options.oks_threshold is None or skeleton.oks_sigmas is None:
+    if not persons.detected or options.oks_threshold >= 1 or skeleton.oks_sigmas is None:
         return entries
-    spec = network.input_spec
     kept = []
     for group in _by_image(entries):
         rows = [row for row, _ in group]
@@ -299,12 +280,15 @@ def _by_image(entries: list[tuple[int, dict[str, Any]]]) -> Iterator[list[tuple[
 
 
 def _record(
-    checkpoint: LoadedCheckpoint, persons: PersonBoxes, options: DetectOptions, skipped: Sequence[Skipped], kept: int
+    loaded: LoadedNetwork, persons: PersonBoxes, options: DetectOptions, skipped: Sequence[Skipped], kept: int
 ) -> dict[str, Any]:
     images = Counter(str(persons.image_paths[one.row]) for one in skipped)
     return {
-        "checkpoint": vars(checkpoint),
-        "options": vars(options),
+        "checkpoint": vars(loaded.checkpoint),
+        "options": {"network": loaded.options.network, "input_size": loaded.network.input_spec.size_wh}
+        | dict(loaded.network.output_choices)
+        | {"flip": loaded.options.flip, "batch": loaded.options.batch}
+        | vars(options),
         "persons": len(persons),
         "results": kept,
         "skipped": [

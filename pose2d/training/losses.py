@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pose2d.datasets.augmentation import Views, target_heatmaps
 from pose2d.errors import InputError
 from pose2d.networks.heatmap import HeatmapPrediction
+from pose2d.training.augmentation import TrainingCrops, target_heatmaps
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Targets:
         heatmap_sigma: standard deviation l~ of target heatmaps, in cells.
     """
 
-    views: Views
+    views: TrainingCrops
     size_wh: tuple[int, int]
     heatmap_sigma: float
 

@@ -16,11 +16,12 @@ from calibration.experiments.comparison import compare_confidences, detections_o
 from calibration.experiments.methods import BRANCH_TRAININGS, all_confidences, temperature_scaled
 from calibration.experiments.theory_figures import draw_theory
 from pose2d.datasets.coco import read_coco
-from pose2d.datasets.coco_ap import average_precision as pycocotools_ap
+from pose2d.datasets.coco_ap import average_precision_percent as pycocotools_ap
 from pose2d.errors import InputError
 from pose2d.networks.catalogue import build_network
 from pose2d.networks.packaged import load_network
-from pose2d.training.trainer import TrainPoseConfig, export_half, train_pose
+from pose2d.training.options import TrainPoseOptions
+from pose2d.training.trainer import export_half, train_pose
 from tests.stick_figures import write_stick_figures
 
 
@@ -35,7 +36,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def checkpoint(root, tmp_path_factory):
     out = tmp_path_factory.mktemp("net")
-    config = TrainPoseConfig(root, out, minutes=0.1, batch=8, evaluate_minutes=9.0, early_share=0.0, lr=3e-3)
+    config = TrainPoseOptions(root, out, minutes=0.1, batch=8, evaluate_minutes=9.0, early_share=0.0, lr=3e-3)
     export_half(train_pose(config).checkpoint, out / "half.safetensors", {"note": "test"})
     return out / "half.safetensors"
 

@@ -8,10 +8,10 @@ import calibration
 from calibration.ccnet.files import load_ccnet
 from calibration.ccnet.model import check_fits
 from pose2d.errors import InputError
-from pose2d.networks.packaged import bundled_checkpoint, checkpoint_metadata, load_network
+from pose2d.networks.packaged import checkpoint_metadata, load_network, packaged_checkpoint
 from pose2d.skeletons import COCO17
 
-NETWORKS = sorted(path.stem for path in bundled_checkpoint("sbl-small").parent.glob("*.safetensors"))
+NETWORKS = sorted(path.stem for path in packaged_checkpoint("sbl-small").parent.glob("*.safetensors"))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -36,4 +36,4 @@ def test_bundled_ccnet_is_for_the_bundled_network(name):
 
 def test_other_networks_come_without_weights():
     with pytest.raises(InputError, match="comes without weights"):
-        bundled_checkpoint("vitpose-b")
+        packaged_checkpoint("vitpose-b")

@@ -50,9 +50,9 @@ def test_no_weights_at_all(root, tmp_path, monkeypatch):
 
 
 def test_a_network_of_the_users_is_shown_beside_the_papers(root, tmp_path):
-    from pose2d.networks.packaged import bundled_checkpoint
+    from pose2d.networks.packaged import packaged_checkpoint
 
-    common = {"cache": tmp_path / "cache", "bootstrap": 5, "views": (), "checkpoint": bundled_checkpoint("rle-small")}
+    common = {"cache": tmp_path / "cache", "bootstrap": 5, "views": (), "checkpoint": packaged_checkpoint("rle-small")}
     (lines,) = paper_tables(Tables(root, tmp_path, only=(2,), network="rle-small", **common))
     assert lines[2].split()[:4] == ["RLE", "Reg", "paper", "72.2"] and len(lines) == 6
     assert lines[-2].startswith("ours: rle-small on 8 persons")

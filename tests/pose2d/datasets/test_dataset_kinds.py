@@ -10,7 +10,8 @@ from pose2d.datasets.wholebody import read_wholebody
 from pose2d.errors import InputError
 from pose2d.networks.packaged import load_network
 from pose2d.skeletons import WHOLEBODY133, WHOLEBODY_FIELDS
-from pose2d.training.trainer import TrainPoseConfig, train_pose
+from pose2d.training.options import TrainPoseOptions
+from pose2d.training.trainer import train_pose
 from tests.dataset_figures import write_mpii_figures, write_wholebody_figures
 
 
@@ -44,7 +45,7 @@ def test_every_layout_has_its_keypoints(tmp_path):
 def test_a_network_of_mpiis_keypoints_is_trained_and_loaded(tmp_path):
     for split, count in (("train", 8), ("valid", 3)):
         write_mpii_figures(tmp_path / "mpii", split, count)
-    config = TrainPoseConfig(
+    config = TrainPoseOptions(
         tmp_path / "mpii",
         tmp_path / "run",
         dataset="mpii",

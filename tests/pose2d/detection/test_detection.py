@@ -1,7 +1,9 @@
 """`detect` from images and boxes to COCO results: resumption, hostile input, scores and OKS-NMS."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,18 +11,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pose2d.commands.pose_commands import ConvertCheckpoint, Detect, Networks
+from pose2d.commands.convert_checkpoint import ConvertCheckpoint
+from pose2d.commands.detect import Detect
+from pose2d.commands.networks import Networks
 from pose2d.detection import detector as detection
-from pose2d.detection.detector import DetectOptions, detect
+from pose2d.detection.detector import detect
 from pose2d.detection.oks_nms import INSTANCE_SCORES, oks_nms
+from pose2d.detection.options import DetectOptions
 from pose2d.detection.person_boxes import read_boxes
 from pose2d.errors import InputError
 from pose2d.inference import infer
 from pose2d.networks.catalogue import build_network
 from pose2d.networks.checkpoints import load_checkpoint
-from pose2d.skeletons import COCO17, MPII16, WHOLEBODY133, Skeleton
-
-SKELETONS = {17: "coco17", 16: "mpii16", 133: "wholebody133"}
+from pose2d.networks.options import NetworkOptions
+from pose2d.networks.packaged import load_for_inference
+from pose2d.skeletons import COCO17, MPII16, WHOLEBODY133
 
 
 def write_images(folder: Path, count: int = 3) -> Path:
@@ -47,6 +52,16 @@ def write_detections(path: Path, boxes: list[tuple[int, list[object], float]]) -
     return path
 
 
+def run_detect(images: Path, out: Path, checkpoint: Path | None, network: str = "sbl-small", **options: Any) -> None:
+    """`detect` with options under their names on the command line."""
+
+    def taken(kind: type) -> dict[str, Any]:
+        return {field.name: options.pop(field.name) for field in fields(kind) if field.name in options}
+
+    pose = NetworkOptions(network, checkpoint, **taken(NetworkOptions))
+    Detect(pose, images, out, options=DetectOptions(**taken(DetectOptions)), **options).run()
+
+
 BOXES: list[tuple[int, list[object], float]] = [
     (1, [10, 10, 40, 80], 0.9),
     (2, [30.5, 20, 50, 60], 0.8),
@@ -58,7 +73,7 @@ BOXES: list[tuple[int, list[object], float]] = [
 def test_results_are_what_inference_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images, checkpoint = write_images(tmp_path / "images"), write_checkpoint(tmp_path / "a.safetensors")
     boxes, out = write_detections(tmp_path / "boxes.json", BOXES), tmp_path / "out.json"
-    Detect("sbl-small", images, out, checkpoint, boxes, tmp_path / "features", batch=3, threads=1).run()
+    run_detect(images, out, checkpoint, boxes=boxes, features=tmp_path / "features", batch=3, threads=1)
     entries = json.loads(out.read_text())
     assert len(entries) == 4 and "4 persons with keypoints" in capsys.readouterr().out
 
@@ -87,10 +102,8 @@ def test_results_are_what_inference_says(tmp_path: Path, capsys: pytest.CaptureF
 def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, checkpoint = write_images(tmp_path / "images"), write_checkpoint(tmp_path / "a.safetensors")
     persons = read_boxes(write_detections(tmp_path / "boxes.json", [*BOXES, (2, [0, 0, 0, 5], 0.5)]), images)
-    network = build_network("sbl-small").eval()
-    loaded = load_checkpoint(checkpoint, network)
-    options = DetectOptions(flip=False, batch=2)
-    detect(network, loaded, persons, COCO17, tmp_path / "whole.json", options, tmp_path / "features0")
+    loaded = load_for_inference(NetworkOptions("sbl-small", checkpoint, flip=False, batch=2), COCO17)
+    detect(loaded, persons, COCO17, tmp_path / "whole.json", features=tmp_path / "features0")
 
     seen: list[int] = []
     original = detection.infer_batches
@@ -105,9 +118,9 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(detection, "infer_batches", stopping)
     out = tmp_path / "out.json"
     with pytest.raises(KeyboardInterrupt):
-        detect(network, loaded, persons, COCO17, out, options, tmp_path / "features")
+        detect(loaded, persons, COCO17, out, features=tmp_path / "features")
     assert not out.exists()
-    result = detect(network, loaded, persons, COCO17, out, options, tmp_path / "features")
+    result = detect(loaded, persons, COCO17, out, features=tmp_path / "features")
     assert seen[0] == 5 and seen[1] <= 3
     assert json.loads(out.read_text()) == json.loads((tmp_path / "whole.json").read_text())
     assert [one.reason for one in result.skipped] == ["box [0.0, 0.0, 0.0, 5.0] has no area"]
@@ -129,7 +142,7 @@ def test_bad_images_and_boxes_are_skipped_and_listed(tmp_path: Path, capsys: pyt
         (3, [10, 10, 20], 0.9),
     ]
     boxes, out = write_detections(tmp_path / "boxes.json", BOXES + bad), tmp_path / "out.json"
-    Detect("sbl-small", images, out, checkpoint, boxes, flip=False).run()
+    run_detect(images, out, checkpoint, boxes=boxes, flip=False)
     printed = capsys.readouterr().out
     assert len(json.loads(out.read_text())) == 4
     assert "7 of 11 persons were skipped" in printed
@@ -148,18 +161,18 @@ def test_bad_images_and_boxes_are_skipped_and_listed(tmp_path: Path, capsys: pyt
 def test_whole_images_without_boxes(tmp_path: Path) -> None:
     images, checkpoint = write_images(tmp_path / "images", 2), write_checkpoint(tmp_path / "a.safetensors", 16)
     out = tmp_path / "out.json"
-    Detect("sbl-small", images, out, checkpoint, keypoints="mpii16", flip=False).run()
+    run_detect(images, out, checkpoint, keypoints="mpii16", flip=False)
     entries = json.loads(out.read_text())
     assert [entry["image_id"] for entry in entries] == [1, 2]
     assert entries[0]["bbox"] == [0.0, 0.0, 160.0, 120.0] and len(entries[0]["keypoints"]) == 3 * len(MPII16)
-    Detect("sbl-small", images / "000000000002.jpg", out, checkpoint, keypoints="mpii16", decoding="dark").run()
+    run_detect(images / "000000000002.jpg", out, checkpoint, keypoints="mpii16", decoding="dark")
     assert [entry["image_id"] for entry in json.loads(out.read_text())] == [2]
 
 
 def test_whole_body_results_have_their_fields(tmp_path: Path) -> None:
     images, checkpoint = write_images(tmp_path / "images", 1), write_checkpoint(tmp_path / "a.safetensors", 133)
     out = tmp_path / "out.json"
-    Detect("sbl-small", images, out, checkpoint, keypoints="wholebody133", decoding="expected-oks").run()
+    run_detect(images, out, checkpoint, keypoints="wholebody133", decoding="expected-oks")
     (entry,) = json.loads(out.read_text())
     lengths = {name: len(entry[name]) // 3 for name in entry if name.endswith("kpts") or name == "keypoints"}
     assert lengths == {"keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
@@ -207,17 +220,26 @@ def test_bad_box_files_are_refused(content: str, message: str, tmp_path: Path) -
 def test_options_that_cannot_be_are_refused(tmp_path: Path) -> None:
     images, out = write_images(tmp_path / "images", 1), tmp_path / "out.json"
     with pytest.raises(InputError, match="there is no network 'yolo'; known are sbl-r50"):
-        Detect("yolo", images, out, write_checkpoint(tmp_path / "a.safetensors")).run()
-    with pytest.raises(InputError, match="hrnet-w32 has no packaged checkpoint"):
-        Detect("hrnet-w32", images, out).run()
+        run_detect(images, out, write_checkpoint(tmp_path / "a.safetensors"), "yolo")
+    with pytest.raises(InputError, match="hrnet-w32 comes without weights: name a --checkpoint"):
+        run_detect(images, out, None, "hrnet-w32")
     with pytest.raises(InputError, match="no such image or folder"):
-        Detect("sbl-small", tmp_path / "none", out, tmp_path / "a.safetensors").run()
+        run_detect(tmp_path / "none", out, tmp_path / "a.safetensors")
     with pytest.raises(InputError, match="multiples of 32"):
-        Detect("sbl-small", images, out, tmp_path / "a.safetensors", input_size=(100, 128)).run()
+        run_detect(images, out, tmp_path / "a.safetensors", input_size=(100, 128))
+    with pytest.raises(InputError, match="--batch is 0"):
+        run_detect(images, out, tmp_path / "a.safetensors", batch=0)
+    for name, options, words in (
+        ("rle-small", {"decoding": "dark"}, "regresses coordinates"),
+        ("sbl-small", {"decoding": "expected-oks", "keypoints": "h36m17"}, "none are published for h36m17"),
+    ):
+        torch.save(build_network(name).state_dict(), tmp_path / "b.pth")
+        with pytest.raises(InputError, match=words):
+            run_detect(images, out, tmp_path / "b.pth", name, **options)
     assert not out.exists()
 
 
-def official_oks_nms(xy: np.ndarray, scores: np.ndarray, areas: np.ndarray, threshold: float) -> list[int]:
+def _reference_official_oks_nms(xy: np.ndarray, scores: np.ndarray, areas: np.ndarray, threshold: float) -> list[int]:
     """Greedy suppression pair by pair, from the words of the official one."""
     order = sorted(range(len(xy)), key=lambda row: -scores[row])
     kept: list[int] = []
@@ -240,7 +262,7 @@ def test_oks_nms() -> None:
     xy = (centres[:, None] + rng.normal(0, 1.5, (4, 5, 17, 2))).reshape(20, 17, 2)
     scores, areas = rng.permutation(20) / 20.0, rng.uniform(2000, 9000, 20)
     kept = oks_nms(xy, scores, areas, COCO17.sigmas, 0.8)
-    assert kept.tolist() == official_oks_nms(xy, scores, areas, 0.8)
+    assert kept.tolist() == _reference_official_oks_nms(xy, scores, areas, 0.8)
     assert 4 <= len(kept) < 20
     assert oks_nms(xy[:0], scores[:0], areas[:0], COCO17.sigmas).tolist() == []
 
@@ -255,13 +277,13 @@ def test_instance_scores() -> None:
     assert INSTANCE_SCORES["mean"](keypoints, box, True) == pytest.approx([0.25, 0.8 * 0.4 / 3])
 
 
-def test_doubles_are_left_out_of_detected_boxes(tmp_path: Path) -> None:
+def test_duplicates_are_left_out_of_detected_boxes(tmp_path: Path) -> None:
     images, checkpoint = write_images(tmp_path / "images", 1), write_checkpoint(tmp_path / "a.safetensors")
     twice: list[tuple[int, list[object], float]] = [(1, [10, 10, 40, 80], 0.9), (1, [10, 10, 40, 80], 0.5)]
     boxes, out = write_detections(tmp_path / "boxes.json", twice), tmp_path / "out.json"
-    Detect("sbl-small", images, out, checkpoint, boxes, flip=False).run()
+    run_detect(images, out, checkpoint, boxes=boxes, flip=False)
     assert len(json.loads(out.read_text())) == 1
-    Detect("sbl-small", images, out, checkpoint, boxes, flip=False, oks_threshold=1.0).run()
+    run_detect(images, out, checkpoint, boxes=boxes, flip=False, oks_threshold=1.0)
     assert len(json.loads(out.read_text())) == 2
 
 
@@ -304,9 +326,3 @@ def test_convert_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     ConvertCheckpoint(tmp_path / "a.pth", tmp_path / "b.safetensors").run()
     assert f"{len(state)} tensors" in capsys.readouterr().out
     load_checkpoint(tmp_path / "b.safetensors", build_network("sbl-small"))
-
-
-def test_skeleton_names_of_the_command() -> None:
-    from pose2d.skeletons import SKELETONS as KNOWN
-
-    assert all(isinstance(KNOWN[name], Skeleton) and len(KNOWN[name]) == count for count, name in SKELETONS.items())

@@ -11,7 +11,8 @@ from pose2d.datasets.crop_set import cut_crops
 from pose2d.errors import InputError
 from pose2d.networks.base import TorchPoseNetwork
 from pose2d.networks.catalogue import build_network
-from pose2d.training.trainer import TrainPoseConfig, _PoseRun, predict_crops, take_over, train_pose
+from pose2d.training.options import TrainPoseOptions
+from pose2d.training.trainer import _PoseRun, predict_crops, take_over, train_pose
 from tests.stick_figures import write_stick_figures
 
 
@@ -25,7 +26,7 @@ def root(tmp_path_factory):
 
 def _config(root, out, **changes):
     options = {"minutes": 0.05, "batch": 8, "evaluate_minutes": 10.0, "checkpoint_minutes": 0.0} | changes
-    return TrainPoseConfig(root, out, **options)
+    return TrainPoseOptions(root, out, **options)
 
 
 def test_training_ends_on_time_and_leaves_weights(root, tmp_path):

@@ -1,4 +1,4 @@
-"""Random views of kept crops for training, on the CPU in bytes: about 0.1 ms a crop."""
+"""Random views of kept crops for training, on the CPU in bytes: about 0.1 ms per crop."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from pose2d.crops import BOX_PADDING, apply_affine
 from pose2d.datasets.crop_set import MARGIN, network_affine
 from pose2d.skeletons import Skeleton
+from pose2d.training.options import Augmentation
 
 _LOWER_BODY = ("hip", "knee", "ankle")
 _HALF_PADDING = 1.5 * BOX_PADDING * MARGIN
@@ -18,35 +19,7 @@ _HALF_PADDING = 1.5 * BOX_PADDING * MARGIN
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """How far training's views stray from the plain crop.
-
-    Attributes:
-        scale: zoom is uniform in 1 +- scale.
-        rotation_deg: rotation is normal with this standard deviation, cut at twice it, in `rotation_share` of crops.
-        rotation_share: share of crops that are rotated.
-        shift: standard deviation of the shift, of the crop's height.
-        flip_share: share of crops that are mirrored.
-        colour: channel gains are uniform in 1 +- colour, one common and one for each channel.
-        erase_share: share of crops in which a rectangle is painted over.
-        half_body_share: share of crops that show the upper or the lower body alone (where enough is labelled).
-    """
-
-    scale: float = 0.2
-    rotation_deg: float = 15.0
-    rotation_share: float = 0.4
-    shift: float = 0.02
-    flip_share: float = 0.5
-    colour: float = 0.2
-    erase_share: float = 0.15
-    half_body_share: float = 0.1
-
-
-NO_AUGMENTATION = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class Views:
+class TrainingCrops:
     """A batch of network crops with keypoints in their pixels; keypoints that left the crop keep their label."""
 
     images: UInt8[np.ndarray, "b h w 3"]
@@ -62,7 +35,7 @@ def augment(
     skeleton: Skeleton,
     config: Augmentation,
     rng: np.random.Generator,
-) -> Views:
+) -> TrainingCrops:
     """Random views of a batch.
 
     Args:
@@ -97,7 +70,7 @@ def augment(
     permutation = skeleton.flip_permutation
     xy[flipped] = xy[flipped][:, permutation]
     mark[flipped] = mark[flipped][:, permutation]
-    return Views(views, xy, mark)
+    return TrainingCrops(views, xy, mark)
 
 
 def plain_views(

@@ -1,0 +1,30 @@
+"""The options of a pose network that all commands share which run one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pose2d.names import Decoding
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which pose network, with which weights, and how it is run."""
+
+    network: str
+    """Network by its name (`networks` lists them)."""
+    checkpoint: Path | None = None
+    """Its checkpoint; the packaged one of the small networks by default."""
+    input_size: tuple[int, int] | None = None
+    """Width and height of the crop; the network's default otherwise."""
+    flip: bool = True
+    """Average with the mirrored image's prediction, where the network has a flip test."""
+    decoding: Decoding | None = None
+    """How heatmaps become coordinates; the family's own way by default."""
+    batch: int = 32
+    """Persons per step."""
+    expert: int = 0
+    """Data set of a ViTPose+ checkpoint; 0 is COCO."""
+    threads: int = 0
+    """Threads of the network; 0 for torch's own choice."""
