@@ -12,8 +12,8 @@ from torch import Tensor
 from fitting.bodies.body import Body
 from fitting.bodies.reduced_body import ReducedBody, reduce_body
 from fitting.body_fits import BodyFits
+from fitting.evidence import KeypointEvidence
 from fitting.regressor.model import Regressor
-from fitting.weightings import KeypointEvidence
 from pose2d.errors import InputError
 from pose2d.skeletons import Skeleton
 

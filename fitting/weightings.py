@@ -12,42 +12,16 @@ forgotten. `"fixed"` keeps that knowledge, with one mean per weighting measured 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from calibration.oks import BODY_SHARE_OF_LOOSE_BOX, area_of_boxes, falloff, precision_from_expected_oks
+from calibration.oks import precision_from_expected_oks
+from fitting.evidence import KeypointEvidence
 from pose2d.errors import InputError
-from pose2d.skeletons import Skeleton
-
-BOX_PX = 256.0
-"""Errors and falloffs are in pixels of a person box scaled to this size, so near and far persons count alike."""
-
-
-@dataclass(frozen=True)
-class KeypointEvidence:
-    """What is known about the keypoints of n persons. Fields that a weighting does not need may be None.
-
-    Attributes:
-        raw_score: what the 2D network says; 0 or less: not detected, weight 0 under every rule.
-        confidence: CCNet's expected OKS, given that the keypoint is labelled.
-        visibility: CCNet's probability that the keypoint is labelled.
-        presence: CCNet's probability that it lies in the picture at all; None counts as 1.
-        rescored: expected OKS by the closed-form correction of the raw score (equation 12 with a predicted sigma).
-        oracle: the OKS that the keypoint really has. Only an evaluation can know it; it bounds the other weightings.
-        falloff: OKS falloff l_k in pixels of the `BOX_PX` box (`oks_falloff`).
-    """
-
-    raw_score: Float[np.ndarray, "n k"]
-    confidence: Float[np.ndarray, "n k"] | None = None
-    visibility: Float[np.ndarray, "n k"] | None = None
-    presence: Float[np.ndarray, "n k"] | None = None
-    rescored: Float[np.ndarray, "n k"] | None = None
-    oracle: Float[np.ndarray, "n k"] | None = None
-    falloff: Float[np.ndarray, "n k"] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,41 +48,15 @@ class WeightingConfig:
     mean_weight: float = 1.0
 
 
-def oks_falloff(
-    skeleton: Skeleton,
-    boxes_xywh: Float[np.ndarray, "n 4"],
-    size_px: Float[np.ndarray, "n"],
-    body_share: float = BODY_SHARE_OF_LOOSE_BOX,
-) -> Float[np.ndarray, "n k"]:
-    """OKS falloff l_k = sqrt(area) kappa_k (equation 6) in pixels of the `BOX_PX` box.
-
-    Args:
-        size_px: the person size by which the objective scales its errors.
-        body_share: body area over box area (`calibration.oks.area_of_boxes`).
-
-    Raises:
-        InputError: no OKS sigmas are published for the skeleton.
-    """
-    if skeleton.oks_sigmas is None:
-        raise InputError(
-            f"no OKS sigmas are published for skeleton {skeleton.name}, so a confidence cannot be turned into pixels; "
-            "use another weighting than precision"
-        )
-    scale = np.divide(BOX_PX, size_px, out=np.zeros_like(size_px), where=size_px > 0)
-    root_areas = np.sqrt(area_of_boxes(boxes_xywh, body_share)) * scale
-    return falloff(root_areas[:, None], skeleton.sigmas)
+def _known(evidence: KeypointEvidence, field: str) -> Float[np.ndarray, "n k"]:
+    """A field that the rule needs, so that it is there."""
+    return np.asarray(getattr(evidence, field), dtype=np.float64)
 
 
-def _need(evidence: KeypointEvidence, field: str, weighting: str) -> np.ndarray:
-    value = getattr(evidence, field)
-    if value is None:
-        raise InputError(f"weighting {weighting!r} needs {field}, which this run has not computed; see `--weighting`")
-    return np.asarray(value, dtype=np.float64)
-
-
-def _seen(score: np.ndarray, evidence: KeypointEvidence, config: WeightingConfig, weighting: str) -> np.ndarray:
+def _seen(score: np.ndarray, evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarray, "n k"]:
+    """A calibrated score, which holds only if the keypoint is labelled and in the picture, times those chances."""
     if config.visibility == "multiply":
-        score = score * _need(evidence, "visibility", weighting)
+        score = score * _known(evidence, "visibility")
     if config.presence == "multiply" and evidence.presence is not None:
         score = score * evidence.presence
     return score
@@ -121,42 +69,67 @@ def uniform(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.nda
 
 def raw(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarray, "n k"]:
     """The network's own score."""
-    return _need(evidence, "raw_score", "raw")
+    return _known(evidence, "raw_score")
 
 
 def rescored(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarray, "n k"]:
     """The closed-form correction of the raw score."""
-    return _need(evidence, "rescored", "rescored")
+    return _known(evidence, "rescored")
 
 
 def ccnet(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarray, "n k"]:
     """CCNet's calibrated confidence."""
-    return _seen(_need(evidence, "confidence", "ccnet"), evidence, config, "ccnet")
+    return _seen(_known(evidence, "confidence"), evidence, config)
 
 
 def precision(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarray, "n k"]:
     """Inverse variance of the pixel error that CCNet's confidence implies: the weight of maximum likelihood."""
-    weight = precision_from_expected_oks(
-        _need(evidence, "confidence", "precision"), _need(evidence, "falloff", "precision"), config.noise_floor
+    falloff = _known(evidence, "falloff")
+    return _seen(
+        precision_from_expected_oks(_known(evidence, "confidence"), falloff, config.noise_floor), evidence, config
     )
-    return _seen(weight, evidence, config, "precision")
 
 
 def oracle(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarray, "n k"]:
     """The true OKS of each keypoint: a bound, not a method."""
-    return _need(evidence, "oracle", "oracle")
+    return _known(evidence, "oracle")
 
 
-Weighting = Callable[[KeypointEvidence, WeightingConfig], np.ndarray]
+@dataclass(frozen=True)
+class Weighting:
+    """A rule from evidence to weights, and which optional fields of the evidence a run must compute for it."""
+
+    score: Callable[[KeypointEvidence, WeightingConfig], Float[np.ndarray, "n k"]]
+    needs: tuple[str, ...] = ()
+
 
 WEIGHTINGS: dict[str, Weighting] = {
-    "uniform": uniform,
-    "raw": raw,
-    "rescored": rescored,
-    "ccnet": ccnet,
-    "precision": precision,
-    "oracle": oracle,
+    "uniform": Weighting(uniform),
+    "raw": Weighting(raw),
+    "rescored": Weighting(rescored, ("rescored",)),
+    "ccnet": Weighting(ccnet, ("confidence", "visibility")),
+    "precision": Weighting(precision, ("confidence", "visibility", "falloff")),
+    "oracle": Weighting(oracle, ("oracle",)),
 }
+"""All rules by the name that the command line knows them by."""
+
+
+_WHY_MISSING = {"falloff": "no OKS sigmas are published for this skeleton"}
+
+
+def fields_needed(weightings: Iterable[str]) -> frozenset[str]:
+    """The optional fields of `KeypointEvidence` that some weightings need.
+
+    Raises:
+        InputError: unknown weighting.
+    """
+    return frozenset(field for name in weightings for field in _find(name).needs)
+
+
+def _find(weighting: str) -> Weighting:
+    if weighting not in WEIGHTINGS:
+        raise InputError(f"unknown weighting {weighting!r}; known are {', '.join(WEIGHTINGS)}")
+    return WEIGHTINGS[weighting]
 
 
 def mean_weight(weighting: str, evidence: KeypointEvidence, config: WeightingConfig) -> float:
@@ -196,10 +169,13 @@ def keypoint_weights(
 def _scores(
     weighting: str, evidence: KeypointEvidence, config: WeightingConfig
 ) -> tuple[Float[np.ndarray, "n k"], Bool[np.ndarray, "n k"]]:
-    if weighting not in WEIGHTINGS:
-        raise InputError(f"unknown weighting {weighting!r}; known are {', '.join(WEIGHTINGS)}")
+    rule = _find(weighting)
+    for field in rule.needs:
+        if getattr(evidence, field) is None:
+            why = _WHY_MISSING.get(field, "this run has not computed it")
+            raise InputError(f"weighting {weighting!r} needs {field}: {why}; take another --weighting")
     raw_score = np.asarray(evidence.raw_score, dtype=np.float64)
     detected = np.isfinite(raw_score) & (raw_score > 0)
-    score = WEIGHTINGS[weighting](evidence, config)
+    score = rule.score(evidence, config)
     usable = detected & np.isfinite(score) & (score > 0)
     return np.where(usable, np.where(usable, score, 1.0) ** config.power, 0.0), detected

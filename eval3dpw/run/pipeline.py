@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 
 from eval3dpw.dataset.boxes import track_boxes
 from eval3dpw.dataset.sequences import SequenceDataset, SequenceRef, Track
@@ -23,22 +22,22 @@ from eval3dpw.judging.comparison import INITIAL
 from eval3dpw.judging.oracle import oracle_confidence
 from eval3dpw.judging.protocols import Protocol
 from eval3dpw.results.fits import GivenPredictions, TrackFits
+from eval3dpw.run.scored_poses import ScoredPoses2D
+from eval3dpw.run.stage_networks import Calibrators
 from fitting.bodies.body import Body
 from fitting.body_fits import BodyFits
+from fitting.evidence import KeypointEvidence, person_size_px
 from fitting.inputs import Crops, FitInputs
 from fitting.methods.catalogue import METHODS, MethodConfig, fit_bodies
 from fitting.regressor.model import Regressor, RegressorOutput, crop_person, crop_squares, place_in_camera, predict
-from fitting.weightings import KeypointEvidence, WeightingConfig, keypoint_weights, oks_falloff
+from fitting.weightings import WeightingConfig, keypoint_weights
 from pose2d.errors import InputError
-from pose2d.inference import InferredBatch, Skipped, crop_batches, infer_crops
+from pose2d.inference import Skipped, crop_batches, infer_crops
 from pose2d.networks.base import PoseNetwork
 from pose2d.poses import Poses2D
 from pose2d.skeletons import COCO17, Skeleton
 
 _Item = TypeVar("_Item")
-
-Calibrator = Callable[[InferredBatch], Mapping[str, Float[np.ndarray, "b k"]]]
-"""What a calibration says of the keypoints of a batch, by the field of `KeypointEvidence` that it fills."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,10 @@ class Stages:
     find_body: Callable[[str], Body]
     """The body of a gender."""
     pose_network: PoseNetwork
+    calibrators: Calibrators
+    """What is computed of its keypoints beyond their raw scores."""
     initial: Regressor | GivenPredictions
-    calibrators: tuple[Calibrator, ...] = ()
+    """Where the initial bodies come from."""
     method: str = "params"
     """Of `fitting.methods.catalogue`."""
     fitting: MethodConfig = field(default_factory=MethodConfig)
@@ -90,11 +91,17 @@ class Observations:
 
     track: Track
     """With only the frames that are fitted."""
-    poses: Poses2D
+    scored: ScoredPoses2D
     evidence: KeypointEvidence
+    """The same keypoints' scores as weightings read them, with the oracle where it is fitted."""
     initial: BodyFits
     crops: Crops | None = None
     """What the regressor saw; kept only for a method that moves its weights."""
+
+    @property
+    def poses(self) -> Poses2D:
+        """2D keypoints as the pose network gave them."""
+        return self.scored.poses
 
 
 def fittable(track: Track, protocol: Protocol, limit: int | None = None) -> Track:
@@ -132,29 +139,67 @@ def observe(tracks: Sequence[Track], stages: Stages, oracle: bool) -> list[Obser
     Raises:
         InputError: a box or an image cannot be used.
     """
-    observations = []
-    for track, seen in zip(tracks, _look(tracks, stages), strict=True):
-        size_px = seen.poses.boxes_xywh[:, 2:].max(axis=1)
-        evidence = replace(seen.evidence, falloff=oks_falloff(stages.skeleton, seen.poses.boxes_xywh, size_px))
+    look = _look(tracks, stages)
+    observations, first = [], 0
+    for track in tracks:
+        mine = look.select(slice(first, first + len(track)))
+        first += len(track)
+        with stages.timed("initial"):
+            initial, crops = _initial_bodies(track, stages.initial, mine)
+        true_oks = None
         if oracle:
             with stages.timed("oracle"):
-                true_oks = oracle_confidence(
-                    track, seen.poses.xy_px, stages.skeleton, stages.find_body(track.require_truth().gender)
-                )
-                evidence = replace(evidence, oracle=true_oks)
-        observations.append(replace(seen, evidence=evidence))
+                body = stages.find_body(track.require_truth().gender)
+                true_oks = oracle_confidence(track, mine.scored.poses.xy_px, stages.skeleton, body)
+        observations.append(Observations(track, mine.scored, mine.scored.evidence(true_oks), initial, crops))
     return observations
 
 
-def _look(tracks: Sequence[Track], stages: Stages) -> list[Observations]:
-    """2D keypoints with what the network and the calibrations say of them, and initial bodies, of every track."""
+@dataclass(frozen=True)
+class _Look:
+    """What the networks say of some persons of a sequence."""
+
+    rows: Int[np.ndarray, " m"]
+    """Of the persons, track after track and frame after frame."""
+    scored: ScoredPoses2D
+    predicted: RegressorOutput | None
+    """The regressor's bodies; None where the initial bodies come from elsewhere."""
+    crops: UInt8[np.ndarray, "m size size 3"] | None
+    """What the regressor saw; None unless a method needs it."""
+
+    def select(self, rows: Int[np.ndarray, " k"] | slice) -> _Look:
+        """The persons in these places, in that order."""
+        return _Look(
+            self.rows[rows],
+            self.scored.select(rows),
+            None if self.predicted is None else self.predicted.select(rows),
+            None if self.crops is None else self.crops[rows],
+        )
+
+    @classmethod
+    def in_order(cls, parts: Sequence[_Look]) -> _Look:
+        """The persons of all parts by rising row, whatever order their images were opened in."""
+        predicted = [part.predicted for part in parts if part.predicted is not None]
+        crops = [part.crops for part in parts if part.crops is not None]
+        rows = np.concatenate([part.rows for part in parts])
+        whole = cls(
+            rows,
+            ScoredPoses2D.concatenate([part.scored for part in parts]),
+            RegressorOutput.concatenate(predicted) if predicted else None,
+            np.concatenate(crops) if crops else None,
+        )
+        return whole.select(np.argsort(rows))
+
+
+def _look(tracks: Sequence[Track], stages: Stages) -> _Look:
+    """2D keypoints with what the network and the calibrations say of them, and the regressor's bodies, of everyone."""
     owner = np.concatenate([np.full(len(track), number) for number, track in enumerate(tracks)])
     images = [path for track in tracks for path in track.image_paths]
     boxes = np.concatenate([track_boxes(track) for track in tracks])
     # In the order of frames, so that an image shared by two actors is opened once.
     order = np.argsort(np.concatenate([track.frame_ids for track in tracks]), kind="stable")
-    squares = _Squares.of(tracks, order, stages) if isinstance(stages.initial, Regressor) else None
-    gathered: dict[str, list[np.ndarray]] = defaultdict(list)
+    keep = METHODS[stages.method].moves_regressor
+    squares = _Squares.of(tracks, order, stages.initial, keep) if isinstance(stages.initial, Regressor) else None
     crops = crop_batches(
         stages.pose_network,
         [images[i] for i in order],
@@ -163,37 +208,20 @@ def _look(tracks: Sequence[Track], stages: Stages) -> list[Observations]:
         workers=stages.decode_threads,
         second_view=None if squares is None else squares.cut,
     )
+    parts = []
     for cut in stages.timed_each("decode", crops):
         if isinstance(cut, Skipped):
             row = order[cut.row]
             raise InputError(f"{tracks[owner[row]].path}: no 2D keypoints in {images[row]}: {cut.reason}")
         with stages.timed("detect"):
             batch = infer_crops(stages.pose_network, cut, stages.skeleton, stages.flip)
-        gathered["rows"].append(order[batch.rows])
-        gathered["xy_px"].append(batch.poses.xy_px)
-        gathered["raw_score"].append(batch.poses.raw_score)
         with stages.timed("calibrate"):
-            for calibrator in stages.calibrators:
-                for name, values in calibrator(batch).items():
-                    gathered[name].append(values)
-        if squares is not None and cut.second is not None:
-            with stages.timed("initial"):
-                squares.predict(cut.second, gathered)
-    whole = {name: np.concatenate(parts) for name, parts in gathered.items()}
-    back = np.argsort(whole.pop("rows"))
-    whole = {name: values[back] for name, values in whole.items()}
-    seen = []
-    for number, track in enumerate(tracks):
-        mine = {name: values[owner == number] for name, values in whole.items()}
+            scored = stages.calibrators(batch)
         with stages.timed("initial"):
-            initial, kept = _initial_bodies(track, stages.initial, mine)
-        poses = Poses2D(stages.skeleton, mine.pop("xy_px"), mine["raw_score"], boxes[owner == number])
-        seen.append(Observations(track, poses, KeypointEvidence(**mine), initial, kept))
-    return seen
-
-
-_PREDICTED = ("rotations", "betas", "camera")
-_CROPS = "crops"
+            predicted = None if squares is None or cut.second is None else predict(squares.regressor, cut.second)
+        kept = cut.second if squares is not None and squares.keep else None
+        parts.append(_Look(order[batch.rows], scored, predicted, kept))
+    return _Look.in_order(parts)
 
 
 @dataclass(frozen=True)
@@ -204,35 +232,26 @@ class _Squares:
     centers_px: Float[np.ndarray, "n 2"]
     sides_px: Float[np.ndarray, " n"]
     keep: bool
+    """Whether a method needs them afterwards."""
 
     @classmethod
-    def of(cls, tracks: Sequence[Track], order: np.ndarray, stages: Stages) -> _Squares:
-        assert isinstance(stages.initial, Regressor)
+    def of(cls, tracks: Sequence[Track], order: Int[np.ndarray, " n"], regressor: Regressor, keep: bool) -> _Squares:
         centers_px, sides_px = crop_squares(np.concatenate([track_boxes(track, scale=1.0) for track in tracks]))
-        return cls(stages.initial, centers_px[order], sides_px[order], METHODS[stages.method].moves_regressor)
+        return cls(regressor, centers_px[order], sides_px[order], keep)
 
-    def cut(self, image: np.ndarray, row: int) -> np.ndarray:
+    def cut(self, image: UInt8[np.ndarray, "h w 3"], row: int) -> UInt8[np.ndarray, "size size 3"]:
         return crop_person(image, self.centers_px[row], self.sides_px[row], self.regressor.config.input_size)
 
-    def predict(self, crops: np.ndarray, gathered: dict[str, list[np.ndarray]]) -> None:
-        output = predict(self.regressor, crops)
-        for name in _PREDICTED:
-            gathered[name].append(getattr(output, name).numpy())
-        if self.keep:
-            gathered[_CROPS].append(crops)
 
-
-def _initial_bodies(
-    track: Track, source: Regressor | GivenPredictions, found: dict[str, np.ndarray]
-) -> tuple[BodyFits, Crops | None]:
-    """Initial bodies in the camera's frame, as the network predicted them (taken out of `found`) or as given."""
+def _initial_bodies(track: Track, source: Regressor | GivenPredictions, look: _Look) -> tuple[BodyFits, Crops | None]:
+    """Initial bodies in the camera's frame, as the network predicted them or as given."""
     if isinstance(source, GivenPredictions):
         return source.of(track), None
-    output = RegressorOutput(*(torch.from_numpy(found.pop(name)) for name in _PREDICTED))
+    assert look.predicted is not None
     centers_px, sides_px = crop_squares(track_boxes(track, scale=1.0))
-    initial = place_in_camera(output, centers_px, sides_px, camera_of_each(track), source.config.orientation)
-    images = found.pop(_CROPS, None)
-    return initial, None if images is None else Crops(images, centers_px, sides_px)
+    cameras, orientation = camera_of_each(track), source.config.orientation
+    initial = place_in_camera(look.predicted, centers_px, sides_px, cameras, orientation)
+    return initial, None if look.crops is None else Crops(look.crops, centers_px, sides_px)
 
 
 def camera_of_each(track: Track) -> Float[np.ndarray, "n 3 3"]:
@@ -261,7 +280,7 @@ def fit_inputs(seen: Observations, weights: Float[np.ndarray, "n k"], stages: St
         weights=weights,
         intrinsics=camera_of_each(seen.track),
         initial=seen.initial,
-        size_px=seen.poses.boxes_xywh[:, 2:].max(axis=1),
+        size_px=person_size_px(seen.poses.boxes_xywh),
         regressor=stages.initial if isinstance(stages.initial, Regressor) else None,
         crops=seen.crops,
         frame_ids=seen.track.frame_ids,

@@ -34,6 +34,7 @@ from eval3dpw.run.pipeline import (
     refine_track,
 )
 from fitting.methods.catalogue import METHODS
+from fitting.weightings import fields_needed
 from pose2d.errors import InputError
 from pose2d.files.storage import sha256
 from pose2d.parallel import single_thread
@@ -129,7 +130,7 @@ class FitUnit:
     def _part(self, tracks: Sequence[Track]) -> dict[Key, np.ndarray]:
         """What some frames of the sequence add to its files."""
         part: dict[Key, np.ndarray] = {}
-        for seen in observe(tracks, self.stages, oracle="oracle" in self.weightings):
+        for seen in observe(tracks, self.stages, oracle="oracle" in fields_needed(self.weightings)):
             fits = [initial_fits(seen), *(refine_track(seen, weighting, self.stages) for weighting in self.weightings)]
             name = f"{seen.track.name}.npz"
             for fit in fits:
@@ -162,7 +163,7 @@ def frame_chunks(tracks: Sequence[Track], frames: int) -> list[list[Track]]:
 
 def keypoint_arrays(seen: Observations) -> Arrays:
     """2D keypoints of a track with every score that was computed for them, `keypoints/<track>.npz`."""
-    names = ("confidence", "visibility", "rescored", "oracle")
+    names = ("confidence", "visibility", "presence", "rescored", "oracle")
     scores = {name: value for name in names if (value := getattr(seen.evidence, name)) is not None}
     poses = seen.poses
     return {
@@ -171,6 +172,7 @@ def keypoint_arrays(seen: Observations) -> Arrays:
         "boxes_xywh": (0, poses.boxes_xywh),
         "xy_px": (0, poses.xy_px),
         "raw_score": (0, poses.raw_score),
+        **({} if poses.sigma_px is None else {"sigma_px": (0, poses.sigma_px)}),
         **{name: (0, value) for name, value in scores.items()},
     }
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fitting.bodies.reduced_body import ReducedBody
 from fitting.body_fits import BodyFits, Reason
+from fitting.evidence import BOX_PX
 from fitting.inputs import FitInputs, FitTensors
 from fitting.methods.stages import FITTABLE, refusals, translation_stage
 from fitting.objective import Problem, exp_and_jacobian, unpack
@@ -18,7 +19,6 @@ from fitting.priors import hinges, joint_std_rad
 from fitting.refinement_config import RefinementConfig
 from fitting.residuals import scaled_focal
 from fitting.solving.solution import Solution
-from fitting.weightings import BOX_PX
 
 
 @dataclass(frozen=True)

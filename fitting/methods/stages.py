@@ -9,11 +9,11 @@ from torch import Tensor
 from fitting.bodies.reduced_body import ReducedBody
 from fitting.body_fits import Reason
 from fitting.camera import project, translation_from_2d
+from fitting.evidence import BOX_PX
 from fitting.inputs import FitTensors
 from fitting.objective import MIN_DEPTH_M
 from fitting.refinement_config import FirstStage
 from fitting.residuals import geman_mcclure_slope
-from fitting.weightings import BOX_PX
 
 FITTABLE = -1
 """`refusals` of a frame with nothing against it."""

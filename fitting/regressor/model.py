@@ -19,14 +19,14 @@ What a crop cannot tell, and how it is put back into the image:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 
 from fitting.body_fits import BodyFits
@@ -76,6 +76,15 @@ class RegressorOutput:
     rotations: Float[Tensor, "n 24 3 3"]
     betas: Float[Tensor, "n 10"]
     camera: Float[Tensor, "n 3"]
+
+    def select(self, rows: Int[np.ndarray, " m"] | slice) -> RegressorOutput:
+        """The crops in `rows`, in that order."""
+        return RegressorOutput(self.rotations[rows], self.betas[rows], self.camera[rows])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[RegressorOutput]) -> RegressorOutput:
+        """The crops of all parts, one part after the other."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 def rotations_from_6d(pose: Float[Tensor, "n 144"]) -> Float[Tensor, "n 24 3 3"]:

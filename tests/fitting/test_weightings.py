@@ -7,14 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fitting.weightings import (
-    WEIGHTINGS,
-    KeypointEvidence,
-    WeightingConfig,
-    keypoint_weights,
-    mean_weight,
-    oks_falloff,
-)
+from fitting.evidence import KeypointEvidence, oks_falloff
+from fitting.weightings import WEIGHTINGS, WeightingConfig, keypoint_weights, mean_weight
 from pose2d.errors import InputError
 from pose2d.skeletons import COCO17, LSP14
 
