@@ -33,42 +33,40 @@ class Entry:
 
 
 COMMANDS = {
-    "demo": Entry(
-        "eval3dpw.commands.run_commands:Demo", "the whole way on a small open world", "--out out/demo", _FINISHED
-    ),
+    "demo": Entry("eval3dpw.commands.demo:Demo", "the whole way on a small open world", "--out out/demo", _FINISHED),
     "compare": Entry(
-        "eval3dpw.commands.run_commands:Compare",
+        "eval3dpw.commands.compare:Compare",
         "refine sequences under every weighting",
         "--root 3DPW --out out/3dpw",
         _FINISHED,
     ),
     "fit": Entry(
-        "eval3dpw.commands.run_commands:Fit",
+        "eval3dpw.commands.fit:Fit",
         "refine sequences under one weighting",
         "--root 3DPW --weighting ccnet --out out/fit",
         _FINISHED,
     ),
     "evaluate": Entry(
-        "eval3dpw.commands.run_commands:Evaluate",
+        "eval3dpw.commands.evaluate:Evaluate",
         "judge fits under any protocol",
         "--root 3DPW --fits out/fit --protocol vibe",
     ),
-    "report": Entry("eval3dpw.commands.report_commands:Report", "one page of a run, to look at", "--run-dir out/fit"),
-    "view": Entry("eval3dpw.commands.report_commands:View", "a run's bodies in 3D, live", "--fits out/fit"),
+    "report": Entry("eval3dpw.commands.report:Report", "one page of a run, to look at", "--run-dir out/fit"),
+    "view": Entry("eval3dpw.commands.view:View", "a run's bodies in 3D, live", "--fits out/fit"),
     "export": Entry(
-        "eval3dpw.commands.report_commands:Export",
+        "eval3dpw.commands.export:Export",
         "videos, meshes, motions",
         "--fits out/fit --out out/videos --format mp4",
         _FILES,
     ),
     "make-world": Entry(
-        "eval3dpw.commands.run_commands:MakeWorld",
+        "eval3dpw.commands.make_world:MakeWorld",
         "render the open world",
         "--out world --size small --seed 1",
         "the unfinished world was removed; run the same command again",
     ),
     "coco-eval": Entry(
-        "eval3dpw.commands.report_commands:CocoEvalWithReport",
+        "eval3dpw.commands.coco_eval_report:CocoEvalWithReport",
         "judge the confidences of any detector",
         "--annotations GT.json --results A.json",
     ),
@@ -130,7 +128,7 @@ COMMANDS = {
         _CHECKPOINT,
     ),
     "train-regressor": Entry(
-        "eval3dpw.commands.run_commands:TrainRegressor",
+        "eval3dpw.commands.train_regressor:TrainRegressor",
         "train the small first guess",
         "--data world/coco --out out/regressor",
         _CHECKPOINT,

@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval3dpw.commands.run_commands import FitOptions
 from eval3dpw.dataset.catalogue import open_dataset
-from eval3dpw.judging.comparison import INITIAL, METRICS
-from eval3dpw.judging.protocols import JITTER, evaluate_track, find_protocol, pose_truth
+from eval3dpw.judging.comparison import INITIAL
+from eval3dpw.judging.evaluation import evaluate_track
+from eval3dpw.judging.metric_table import ERRORS, JITTER
+from eval3dpw.judging.posed_bodies import pose_truth
+from eval3dpw.judging.protocols import find_protocol
 from eval3dpw.run.constants import method_config
 from eval3dpw.run.fit import load_stages
+from eval3dpw.run.options import FitOptions
 from eval3dpw.run.pipeline import (
     Observations,
     Stages,
@@ -44,7 +47,7 @@ from fitting.weightings import keypoint_weights
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 METHODS = ("params", "params compiled", "params + temporal", "network", "smplify")
-COLUMNS = ("ms_per_frame", "objective", *METRICS, *JITTER)
+COLUMNS = ("ms_per_frame", "objective", *ERRORS, *JITTER)
 
 
 def configured(stages: Stages, name: str, constants: list[str]) -> Stages:
@@ -91,10 +94,10 @@ def measure(
     row: dict[str, Any] = {"method": name, "weighting": "" if name == INITIAL else weighting}
     row["ms_per_frame"] = None if name == INITIAL else 1e3 * seconds / frames
     row["objective"] = None if name == INITIAL else float(np.concatenate(costs).mean())
-    for metric in METRICS:
-        row[metric] = float(np.concatenate([getattr(error, metric) for error in errors]).mean())
+    for metric in ERRORS:
+        row[metric] = float(np.concatenate([error[metric] for error in errors]).mean())
     for metric in JITTER:
-        values = np.concatenate([error.jitter[metric] for error in errors])
+        values = np.concatenate([error[metric] for error in errors])
         row[metric] = float(np.nanmean(values)) if np.isfinite(values).any() else None
     return row
 

@@ -25,11 +25,11 @@ from typing import Any
 
 import torch
 
-from eval3dpw.commands.run_commands import FitOptions
 from eval3dpw.dataset.catalogue import open_dataset
 from eval3dpw.dataset.sequences import SequenceDataset, SequenceRef
 from eval3dpw.judging.protocols import Protocol, find_protocol
 from eval3dpw.run.fit import load_stages
+from eval3dpw.run.options import FitOptions
 from eval3dpw.run.pipeline import Stages, observe, read_fittable, refine_track
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -17,12 +17,13 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from eval3dpw.commands.run_commands import FitOptions
 from eval3dpw.dataset.catalogue import open_dataset
 from eval3dpw.judging.comparison import INITIAL, RAW
+from eval3dpw.judging.metric_table import ERRORS
 from eval3dpw.judging.protocols import Protocol, find_protocol
-from eval3dpw.results.run_folder import track_errors
+from eval3dpw.results.frame_errors import track_errors
 from eval3dpw.run.fit import load_stages
+from eval3dpw.run.options import FitOptions
 from eval3dpw.run.pipeline import Observations, Stages, initial_fits, observe, read_fittable, refine_track
 from fitting.methods.catalogue import MethodConfig
 from fitting.refinement_config import RefinementConfig
@@ -39,7 +40,6 @@ GRID: dict[str, tuple[Any, ...]] = {
     "mean_shape_pull": (0.1, 0.25, 1.0),
     "beta_std": (0.5, 1.0, 2.0),
 }
-METRICS = ("mpjpe_mm", "pa_mpjpe_mm", "mve_mm")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def mean_errors(observed: list[Observations], protocol: Protocol, stages: Stages
     for seen in observed:
         fits = initial_fits(seen) if row == INITIAL else refine_track(seen, row, stages)
         errors.append(track_errors(seen.track, [fits], protocol, stages.find_body).errors[row])
-    return {name: float(np.concatenate([getattr(e, name) for e in errors]).mean()) for name in METRICS}
+    return {name: float(np.concatenate([frames[name] for frames in errors]).mean()) for name in ERRORS}
 
 
 def choose(options: Choose) -> RefinementConfig:

@@ -1,21 +1,23 @@
-"""Errors of several methods on the same frames, and what `summary.json` says of them."""
+"""Errors of several methods on the same frames, and what `summary.json` reports of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from eval3dpw.judging.protocols import JITTER, FrameErrors, Protocol
+from eval3dpw.judging.evaluation import FrameErrors
+from eval3dpw.judging.metric_table import ERRORS, JITTER, metrics_of
+from eval3dpw.judging.protocols import Protocol
 from eval3dpw.judging.track_bootstrap import Estimate, TrackBootstrap
 from pose2d.errors import InputError
 
 INITIAL = "init"
 """Name of the row of initial predictions, before any refinement."""
 RAW = "raw"
-METRICS = ("mpjpe_mm", "pa_mpjpe_mm", "mve_mm")
 
 _DIGITS = 4  # of a millimetre and of a degree: far below what a protocol can tell
 
@@ -32,14 +34,13 @@ class TrackErrors:
 
     def means(self) -> TrackMeans:
         """What a comparison needs of them."""
-        means = {
-            row: {name: float(_values(frames, name).mean()) for name in (*METRICS, *frames.parts)}
-            | {name: mean for name, values in frames.jitter.items() if (mean := known_mean(values)[0]) is not None}
-            for row, frames in self.errors.items()
-        }
-        jitter = next(iter(self.errors.values())).jitter
-        count = known_mean(jitter[JITTER[0]])[1] if jitter else 0
-        return TrackMeans(self.sequence, self.track, len(self.frame_ids), means, count)
+        metrics = next(iter(self.errors.values())).values
+        stacked = ((name, self.of_rows(name)) for name in metrics)
+        return TrackMeans.of(self.sequence, self.track, tuple(self.errors), stacked, len(self.frame_ids))
+
+    def of_rows(self, metric: str) -> Float[np.ndarray, "r n"]:
+        """One metric under every method."""
+        return np.stack([frames[metric] for frames in self.errors.values()])
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,35 @@ class TrackMeans:
     track: str
     num_frames: int
     means: dict[str, dict[str, float]]
-    """By the name of the row, 'init' first, and the metric: the three, the protocol's `parts`, and the jitter where
-    there are accelerations."""
+    """By the name of the row, 'init' first, and the metric; jitter only where there are accelerations."""
     num_accelerations: int = 0
     """Frames whose neighbours on both sides were evaluated too."""
+
+    @classmethod
+    def of(
+        cls,
+        sequence: str,
+        track: str,
+        rows: Sequence[str],
+        errors: Iterable[tuple[str, Float[np.ndarray, "r n"]]],
+        num_frames: int,
+    ) -> TrackMeans:
+        """The means of the errors of n frames.
+
+        Args:
+            rows: names of the methods.
+            errors: by metric, one line per method; they are looked at one after the other.
+        """
+        means: dict[str, dict[str, float]] = {row: {} for row in rows}
+        num_accelerations = 0
+        for metric, values in errors:
+            for row, of_frames in zip(rows, values, strict=True):
+                mean, count = known_mean(of_frames) if metric in JITTER else (float(of_frames.mean()), num_frames)
+                if mean is not None:
+                    means[row][metric] = mean
+                if metric in JITTER:
+                    num_accelerations = count
+        return cls(sequence, track, num_frames, means, num_accelerations)
 
 
 def known_mean(values: Float[np.ndarray, " n"]) -> tuple[float | None, int]:
@@ -86,12 +112,12 @@ class Comparison:
         return np.array([track.num_frames for track in self.tracks])
 
     def track_means(self, row: str, metric: str) -> Float[np.ndarray, " t"]:
-        """Mean of a metric over the frames of each track; the metric may be one of the protocol's `parts`."""
+        """Mean of a metric over the frames of each track."""
         return np.array([track.means[row][metric] for track in self.tracks])
 
-    def extra_metrics(self) -> tuple[str, ...]:
-        """Names of what the protocol reports beside the three."""
-        return tuple(name for name in self.tracks[0].means[self.rows[0]] if name not in (*METRICS, *JITTER))
+    def details(self) -> tuple[str, ...]:
+        """Names of what the protocol reports beside the errors."""
+        return tuple(name for name in metrics_of("detail") if name in self.tracks[0].means[self.rows[0]])
 
     def summary(self, bootstrap: TrackBootstrap | None = None) -> dict[str, Any]:
         """Pooled errors with intervals and paired differences, and the errors of each track, ready for JSON.
@@ -109,10 +135,10 @@ class Comparison:
         }
 
     def _row(self, name: str, bootstrap: TrackBootstrap) -> dict[str, Any]:
-        means = {metric: self.track_means(name, metric) for metric in (*METRICS, *self.extra_metrics())}
+        means = {metric: self.track_means(name, metric) for metric in (*ERRORS, *self.details())}
         pooled = {metric: bootstrap.pooled_mean(values) for metric, values in means.items()}
-        row: dict[str, Any] = {"weighting": name, **{metric: _round(pooled[metric].value) for metric in METRICS}}
-        for metric in METRICS:
+        row: dict[str, Any] = {"weighting": name, **{metric: _round(pooled[metric].value) for metric in ERRORS}}
+        for metric in ERRORS:
             row[f"{metric}_interval"] = [_round(pooled[metric].low), _round(pooled[metric].high)]
             for reference in (INITIAL, RAW):
                 row[f"{metric}_minus_{reference}"] = (
@@ -120,7 +146,7 @@ class Comparison:
                     if reference in self.rows
                     else None
                 )
-        return row | {metric: _round(pooled[metric].value) for metric in self.extra_metrics()} | self._jitter(name)
+        return row | {metric: _round(pooled[metric].value) for metric in self.details()} | self._jitter(name)
 
     def _jitter(self, name: str) -> dict[str, float | None]:
         """Pooled over the frames that have both neighbours; null where there are none."""
@@ -142,10 +168,6 @@ class Comparison:
             "num_frames": track.num_frames,
             "errors": errors,
         }
-
-
-def _values(errors: FrameErrors, metric: str) -> np.ndarray:
-    return errors.parts[metric] if metric in errors.parts else getattr(errors, metric)
 
 
 def _round(value: float) -> float:

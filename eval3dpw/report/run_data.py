@@ -15,13 +15,12 @@ from eval3dpw.dataset.catalogue import DEFAULT_DATASET, open_dataset
 from eval3dpw.dataset.sequences import SequenceDataset, Track
 from eval3dpw.judging.protocols import Protocol, find_protocol
 from eval3dpw.results.fits import TrackFits, fitted_weightings
-from eval3dpw.results.run_folder import SUMMARY_FILE
+from eval3dpw.results.layout import SUMMARY_FILE, keypoints_file
 from fitting.bodies.body import Body, load_body
 from pose2d.errors import InputError
 from pose2d.files.storage import read_json, read_npz, require_directory
 from pose2d.skeletons import SKELETONS, Skeleton
 
-KEYPOINTS_FOLDER = "keypoints"
 _FAVOURITE = "ccnet"
 _SOLVER_FIELDS = ("reason", "iterations", "initial_objective", "objective")
 
@@ -144,7 +143,7 @@ class Run:
 
     def keypoints(self, name: str) -> TrackKeypoints | None:
         """The 2D keypoints of a track; None where the run left none."""
-        path = Path(self.configuration.get("fits") or self.folder) / KEYPOINTS_FOLDER / f"{name}.npz"
+        path = Path(self.configuration.get("fits") or self.folder) / keypoints_file(name)
         if not path.is_file():
             return None
         arrays = read_npz(path)

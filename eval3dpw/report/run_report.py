@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from eval3dpw.drawing.overlay import TRUTH_COLOUR, MeshRasteriser, Rgb, best_rasteriser, row_colours
-from eval3dpw.judging.comparison import INITIAL, METRICS
+from eval3dpw.judging.comparison import INITIAL
+from eval3dpw.judging.metric_table import ERRORS, METRICS, metrics_of
 from eval3dpw.report.bodies import TRUTH, pose_rows
 from eval3dpw.report.confidence import confidence_charts
 from eval3dpw.report.page import hex_colour, write_page
@@ -19,23 +20,13 @@ from eval3dpw.report.pictures import PictureEncoder, choose_frames, draw_frame
 from eval3dpw.report.run_data import Run, SolvedFrames, evenly, load_run
 from eval3dpw.report.scene import scene_record
 from eval3dpw.report.table import notes
-from eval3dpw.results.frame_errors import ERRORS_FOLDER, FrameTable, tabulate_errors
-from eval3dpw.results.manifest import TIMINGS_FILE
-from eval3dpw.results.run_folder import REPORT_FILE
+from eval3dpw.results.frame_errors import FrameTable, tabulate_errors
+from eval3dpw.results.layout import REPORT_FILE, TIMINGS_FILE, errors_file
 from fitting.body_fits import Reason
 from pose2d.console.progress import track as progress
 from pose2d.files.storage import read_json
 
 _READ_BY_SCRIPTS = ("rows", "shown", "colours", "metrics", "series", "confidence", "convergence", "scenes")
-_EXTRA = {  # field of the summary -> name and factor
-    "acceleration_error_mm": ("acceleration error, mm/frame²", 1),
-    "acceleration_mm": ("acceleration, mm/frame²", 1),
-    "pck50": ("PCK@50mm, %", 100),
-    "auc200": ("AUC 0-200mm, %", 100),
-    "mpjae_deg": ("MPJAE, deg", 1),
-    "pa_mpjae_deg": ("PA-MPJAE, deg", 1),
-}
-_NAMES = {"mpjpe_mm": "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "mve_mm": "MVE"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +96,7 @@ def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[s
         "truth": TRUTH,
         "shown": run.favourite,
         "colours": {row: hex_colour(colour) for row, colour in colours.items()} | {TRUTH: hex_colour(TRUTH_COLOUR)},
-        "metrics": _NAMES,
+        "metrics": {name: METRICS[name].title for name in ERRORS},
         "headline": run.summary["rows"],
         "extra": extra_columns(run.summary["rows"]),
         "tracks": run.summary["tracks"],
@@ -129,12 +120,13 @@ def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[s
 
 
 def extra_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What the summary tells of each row beside the three errors: jitter, and the protocol's further measures."""
+    """What the summary reports of each row beside the errors: jitter, and the protocol's details."""
     columns = []
-    for key, (name, factor) in _EXTRA.items():
-        values = [row.get(key) for row in rows]
+    for metric in map(METRICS.__getitem__, metrics_of("jitter", "detail")):
+        values = [row.get(metric.name) for row in rows]
         if any(value is not None for value in values):
-            columns.append({"name": name, "values": [None if v is None else factor * v for v in values]})
+            shown = [None if value is None else metric.factor * value for value in values]
+            columns.append({"name": metric.heading, "values": shown})
     return columns
 
 
@@ -154,7 +146,7 @@ def command_line(run: Run) -> str:
 
 def error_tables(run: Run, names: Sequence[str], limits: ReportLimits, told: list[str]) -> list[FrameTable]:
     """Errors of single frames of some tracks: as the run kept them, else computed for a sample of all frames."""
-    kept = {name: path for name in names if (path := run.folder / ERRORS_FOLDER / f"{name}.npz").is_file()}
+    kept = {name: path for name in names if (path := run.folder / errors_file(name)).is_file()}
     if len(kept) == len(names):
         return [FrameTable.load(path) for path in kept.values()]
     everything = []
@@ -206,7 +198,7 @@ def error_series(tables: Sequence[FrameTable], limits: ReportLimits, told: list[
     for table in shown:
         chosen = evenly(len(table), limits.points)
         errors = {
-            row: {metric: [round(float(v), 1) for v in table.errors_mm[metric][number][chosen]] for metric in METRICS}
+            row: {metric: [round(float(v), 1) for v in table.errors_mm[metric][number][chosen]] for metric in ERRORS}
             for number, row in enumerate(table.rows)
         }
         series.append({"track": table.track, "frame_ids": table.frame_ids[chosen].tolist(), "errors": errors})

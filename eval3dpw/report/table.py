@@ -9,15 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from eval3dpw.judging.comparison import INITIAL, RAW
+from eval3dpw.judging.metric_table import ERRORS, METRICS, metrics_of
 from eval3dpw.judging.protocols import find_protocol
-
-_COLUMNS = (("pa_mpjpe_mm", "PA-MPJPE"), ("mpjpe_mm", "MPJPE"), ("mve_mm", "MVE"))
-_PARTS = (
-    ("pck50", "PCK@50mm"),
-    ("auc200", "AUC 0-200mm"),
-    ("mpjae_deg", "MPJAE, deg"),
-    ("pa_mpjae_deg", "MPJAE_PA, deg"),
-)
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
@@ -25,9 +18,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     console = console or report_console()
     console.print()
     console.print(_errors(summary))
-    console.print(_jitter(summary), highlight=False)
-    if _PARTS[0][0] in summary["rows"][0]:
-        console.print(_parts(summary))
+    console.print(_others(summary))
     for reference in (INITIAL, RAW):
         others = [row for row in summary["rows"] if row["weighting"] != reference]
         if others and others[0][f"mpjpe_mm_minus_{reference}"] is not None:
@@ -60,38 +51,29 @@ def notes(summary: dict[str, Any]) -> list[str]:
 def _errors(summary: dict[str, Any]) -> Table:
     table = Table(title=_title(summary), box=box.SIMPLE_HEAD)
     table.add_column("weighting", no_wrap=True)
-    for _, name in _COLUMNS:
-        table.add_column(f"{name}, mm", justify="right", no_wrap=True)
+    for metric in ERRORS:
+        table.add_column(METRICS[metric].heading, justify="right", no_wrap=True)
     for row in summary["rows"]:
         cells = []
-        for metric, _ in _COLUMNS:
+        for metric in ERRORS:
             low, high = row[f"{metric}_interval"]
             cells.append(f"{row[metric]:.1f} [dim]\\[{low:.1f}, {high:.1f}][/dim]")
         table.add_row(row["weighting"], *cells)
     return table
 
 
-def _parts(summary: dict[str, Any]) -> Table:
-    table = Table(title="Beside them in this protocol", box=box.SIMPLE_HEAD)
+def _others(summary: dict[str, Any]) -> Table:
+    """Jitter (how unevenly the bodies of consecutive frames move), and what the protocol reports beside the errors."""
+    table = Table(title="Jitter, and what else the protocol reports", box=box.SIMPLE_HEAD)
     table.add_column("weighting", no_wrap=True)
-    for _, name in _PARTS:
-        table.add_column(name, justify="right", no_wrap=True)
+    shown = [METRICS[name] for name in metrics_of("detail", "jitter") if name in summary["rows"][0]]
+    for metric in shown:
+        table.add_column(metric.heading, justify="right")
     for row in summary["rows"]:
-        shares = {"pck50", "auc200"}
-        table.add_row(
-            row["weighting"],
-            *(f"{100 * row[key]:.1f} %" if key in shares else f"{row[key]:.1f}" for key, _ in _PARTS),
-        )
+        values = [row[metric.name] for metric in shown]
+        cells = ["-" if v is None else f"{m.factor * v:.1f}" for m, v in zip(shown, values, strict=True)]
+        table.add_row(row["weighting"], *cells)
     return table
-
-
-def _jitter(summary: dict[str, Any]) -> str:
-    """One line: how unevenly the bodies of consecutive frames move."""
-    told = []
-    for row in summary["rows"]:
-        error, alone = row.get("acceleration_error_mm"), row.get("acceleration_mm")
-        told.append(f"{row['weighting']} {'-' if error is None else f'{error:.1f} ({alone:.1f})'}")
-    return "Jitter, error of acceleration in mm per frame squared (acceleration itself): " + ", ".join(told)
 
 
 def _title(summary: dict[str, Any]) -> str:
@@ -101,13 +83,13 @@ def _title(summary: dict[str, Any]) -> str:
 def _differences(summary: dict[str, Any], reference: str) -> Table:
     table = Table(title=f"Paired difference to {reference}", box=box.SIMPLE_HEAD)
     table.add_column("weighting", no_wrap=True)
-    for _, name in _COLUMNS:
-        table.add_column(f"{name}, mm", justify="right", no_wrap=True)
+    for metric in ERRORS:
+        table.add_column(METRICS[metric].heading, justify="right", no_wrap=True)
     for row in summary["rows"]:
         if row["weighting"] == reference:
             continue
         cells = []
-        for metric, _ in _COLUMNS:
+        for metric in ERRORS:
             difference = row[f"{metric}_minus_{reference}"]
             low, high = difference["low"], difference["high"]
             star = "*" if low > 0 or high < 0 else " "

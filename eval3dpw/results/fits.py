@@ -14,12 +14,11 @@ from jaxtyping import Float, Int
 
 from eval3dpw.dataset.sequences import Track
 from eval3dpw.judging.comparison import INITIAL
+from eval3dpw.results.layout import FITS_FOLDER
 from fitting.body_fits import BodyFits
 from fitting.regressor.files import load_initial_npz
 from pose2d.errors import InputError
 from pose2d.files.storage import read_npz, require_directory, write_npz
-
-FITS_FOLDER = "fits"
 
 
 @dataclass(frozen=True)

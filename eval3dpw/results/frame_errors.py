@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,18 @@ import torch
 from jaxtyping import Float, Int
 
 from eval3dpw.dataset.sequences import Track
-from eval3dpw.judging.comparison import METRICS
-from eval3dpw.judging.protocols import Protocol, pose_bodies, pose_truth, protocol_errors
+from eval3dpw.judging.comparison import TrackErrors
+from eval3dpw.judging.evaluation import FrameErrors, evaluate_track, join_errors
+from eval3dpw.judging.metric_table import ERRORS
+from eval3dpw.judging.posed_bodies import pose_truth
+from eval3dpw.judging.protocols import Protocol
 from eval3dpw.results.fits import TrackFits
 from fitting.bodies.body import Body
 from pose2d.errors import InputError
 from pose2d.files.storage import read_npz, write_npz
 
-ERRORS_FOLDER = "errors"
+EVALUATION_BATCH = 128
+"""Frames posed at a time: 128 x 6890 vertices in double precision are 21 MB."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,23 @@ class FrameTable:
     frame_ids: Int[np.ndarray, " n"]
     rows: tuple[str, ...]
     errors_mm: dict[str, Float[np.ndarray, "r n"]]
-    """By metric (mpjpe_mm, pa_mpjpe_mm, mve_mm), one line a row of the comparison."""
+    """By metric (those of kind 'error'), one line per row of the comparison."""
     joints: tuple[str, ...]
     joint_mm: Float[np.ndarray, "r n k"]
     """Error of each joint after the pelves are brought together."""
+
+    @classmethod
+    def of(cls, errors: TrackErrors, protocol: Protocol) -> FrameTable:
+        """What of a track's errors is kept on disk."""
+        return cls(
+            errors.track,
+            errors.sequence,
+            errors.frame_ids,
+            tuple(errors.errors),
+            {metric: errors.of_rows(metric) for metric in ERRORS},
+            protocol.joints.keypoints,
+            np.stack([frames.joint_mm for frames in errors.errors.values()]),
+        )
 
     def __len__(self) -> int:
         return len(self.frame_ids)
@@ -65,7 +82,7 @@ class FrameTable:
         """
         path = Path(path)
         arrays = read_npz(path)
-        missing = {"sequence", "frame_ids", "rows", "joints", "joint_mm", *METRICS} - arrays.keys()
+        missing = {"sequence", "frame_ids", "rows", "joints", "joint_mm", *ERRORS} - arrays.keys()
         if missing:
             raise InputError(f"{path} holds no errors of frames: it lacks {', '.join(sorted(missing))}")
         return cls(
@@ -73,10 +90,33 @@ class FrameTable:
             str(arrays["sequence"]),
             arrays["frame_ids"],
             tuple(map(str, arrays["rows"])),
-            {name: arrays[name] for name in METRICS},
+            {name: arrays[name] for name in ERRORS},
             tuple(map(str, arrays["joints"])),
             arrays["joint_mm"],
         )
+
+
+def track_errors(
+    track: Track, fits: Sequence[TrackFits], protocol: Protocol, find_body: Callable[[str], Body]
+) -> TrackErrors:
+    """Errors of several fits of the same frames.
+
+    Bodies are posed a batch at a time. Which frames make a batch depends on their numbers alone, so that the errors are
+    the same bits however a track was cut into chunks.
+    """
+    body = find_body("neutral")
+    errors: dict[str, list[FrameErrors]] = {fit.weighting: [] for fit in fits}
+    batch_of_frame = track.frame_ids // EVALUATION_BATCH
+    for number in np.unique(batch_of_frame):
+        chosen = np.flatnonzero(batch_of_frame == number)
+        truth = pose_truth(protocol, track.select(chosen), find_body)
+        for fit in fits:
+            rotations, betas = (
+                torch.as_tensor(values[chosen]).float() for values in (fit.fits.rotations, fit.fits.betas)
+            )
+            errors[fit.weighting].append(evaluate_track(protocol, rotations, betas, body, truth))
+    joined = {row: join_errors(parts) for row, parts in errors.items()}
+    return TrackErrors(track.sequence, track.name, track.frame_ids, joined)
 
 
 def tabulate_errors(
@@ -86,20 +126,10 @@ def tabulate_errors(
 
     Args:
         track: with only the frames to compare; every row must have a body for each.
+
+    Raises:
+        InputError: a row lacks a body for one of the frames, or the truth is not known.
     """
-    truth = pose_truth(protocol, track, find_body)
-    body = find_body("neutral")
-    errors: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}
-    joints = []
-    for fit in fits.values():
-        chosen = fit.at(track.frame_ids)
-        rotations, betas = torch.as_tensor(chosen.rotations).float(), torch.as_tensor(chosen.betas).float()
-        predicted = pose_bodies(protocol, body, rotations, betas)
-        found = protocol_errors(protocol, predicted, truth)
-        for name in METRICS:
-            errors[name].append(getattr(found, name))
-        joints.append(found.joint_mm)
-    stacked = {name: np.stack(values) for name, values in errors.items()}
-    return FrameTable(
-        track.name, track.sequence, track.frame_ids, tuple(fits), stacked, protocol.joints.keypoints, np.stack(joints)
-    )
+    frame_ids = track.frame_ids
+    chosen = [TrackFits(track.name, row, frame_ids, fit.at(frame_ids)) for row, fit in fits.items()]
+    return FrameTable.of(track_errors(track, chosen, protocol, find_body), protocol)

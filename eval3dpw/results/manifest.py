@@ -20,18 +20,21 @@ from typing import Any
 
 from eval3dpw.dataset.sequences import SequenceDataset, SequenceRef
 from eval3dpw.judging.comparison import TrackMeans
-from eval3dpw.results.fits import FITS_FOLDER
-from eval3dpw.results.frame_errors import ERRORS_FOLDER
-from eval3dpw.results.run_folder import KEYPOINTS_FOLDER, REPORT_FILE, SUMMARY_FILE
+from eval3dpw.results.layout import (
+    LOCK_FILE,
+    MANIFEST_FILE,
+    PARTS_FOLDER,
+    REPORT_FILE,
+    RESULT_FOLDERS,
+    SUMMARY_FILE,
+    TIMINGS_FILE,
+    UNITS_FOLDER,
+    sequence_of_parts,
+    unit_file,
+)
 from pose2d.errors import InputError
 from pose2d.files.storage import read_json, sha256, write_json
 
-MANIFEST_FILE = "manifest.json"
-UNITS_FOLDER = "units"
-PARTS_FOLDER = "parts"
-TIMINGS_FILE = "timings.json"
-_LOCK_FILE = ".lock"
-_RESULTS = (f"{FITS_FOLDER}/*", KEYPOINTS_FOLDER, ERRORS_FOLDER)
 _FORMAT = 1
 _TOLD = 4  # differences that are spelt out
 
@@ -68,7 +71,7 @@ class UnitRecord:
 
 def record_path(out: Path, sequence: str) -> Path:
     """Where the record of a sequence lies."""
-    return out / UNITS_FOLDER / f"{sequence}.json"
+    return out / unit_file(sequence)
 
 
 @contextlib.contextmanager
@@ -83,7 +86,7 @@ def sole_writer(out: Path) -> Iterator[None]:
     except ImportError:  # not on Windows
         yield
         return
-    with open(out / _LOCK_FILE, "w") as lock:
+    with open(out / LOCK_FILE, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -156,7 +159,7 @@ def begin(
     _remove(set(out.glob(f"{UNITS_FOLDER}/*.json")) - {record_path(out, name) for name in done})
     discard_partials(out)
     for folder in out.glob(f"{PARTS_FOLDER}/*"):
-        if folder.name.rpartition("-")[0] in done:
+        if sequence_of_parts(folder) in done:
             _remove(folder.glob("*.npz"))
         with contextlib.suppress(OSError):
             folder.rmdir()  # only if it is empty
@@ -165,7 +168,7 @@ def begin(
 
 def discard_partials(out: Path) -> None:
     """Remove what killed workers have left half-written."""
-    for folder in (".", *_RESULTS, UNITS_FOLDER, f"{PARTS_FOLDER}/*"):
+    for folder in (".", *RESULT_FOLDERS, UNITS_FOLDER, f"{PARTS_FOLDER}/*"):
         _remove(out.glob(f"{folder}/.*.partial"))
 
 
@@ -217,7 +220,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _result_files(out: Path) -> list[Path]:
-    return [file for folder in _RESULTS for file in out.glob(f"{folder}/*.npz")]
+    return [file for folder in RESULT_FOLDERS for file in out.glob(f"{folder}/*.npz")]
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -1,4 +1,4 @@
-"""What the subcommands `fit`, `compare` and `evaluate` do."""
+"""Fitting the sequences of a split under some weightings, on any engine, resumed where it was interrupted."""
 
 from __future__ import annotations
 
@@ -6,38 +6,29 @@ import contextlib
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Generator, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval3dpw.commands.run_commands import Evaluate, FitOptions
 from eval3dpw.dataset.catalogue import open_dataset
 from eval3dpw.dataset.sequences import SequenceRef
 from eval3dpw.judging.comparison import RAW, Comparison
 from eval3dpw.judging.protocols import Protocol, find_protocol
-from eval3dpw.report.run_report import write_report
-from eval3dpw.report.table import print_summary, report_console
-from eval3dpw.results.fits import FITS_FOLDER, GivenPredictions, fitted_weightings
+from eval3dpw.results.fits import GivenPredictions
+from eval3dpw.results.layout import PARTS_FOLDER, TIMINGS_FILE
 from eval3dpw.results.manifest import (
-    PARTS_FOLDER,
-    TIMINGS_FILE,
     UnitRecord,
     begin,
     discard_partials,
     refuse_inputs_among_results,
     sole_writer,
 )
-from eval3dpw.results.run_folder import (
-    SUMMARY_FILE,
-    RunLog,
-    evaluate_files,
-    write_summary,
-    writing_to,
-)
+from eval3dpw.results.run_folder import RunLog, write_summary, writing_to
 from eval3dpw.run.constants import method_config, used_constants
 from eval3dpw.run.engines import Done, InProcess, Processes
+from eval3dpw.run.options import FitOptions
 from eval3dpw.run.pipeline import Stages
 from eval3dpw.run.provenance import code_hash, configuration, input_hashes, versions
 from eval3dpw.run.sequence_job import FitUnit, Outcome
@@ -53,33 +44,44 @@ from pose2d.parallel import usable_cores
 _OF_THE_MACHINE = ("fresh", "engine", "workers", "address")
 """Options that say how a run is done and not what comes out."""
 _PATHS = ("root", "out", "body_dir", "regressor", "initial", "checkpoint", "ccnet")
-_BY_CONTENT = (*_PATHS, "sequences", "constants", "report")
+_BY_CONTENT = (*_PATHS, "sequences", "constants")
 """Options that the manifest tells otherwise: files by their hashes, sequences by name, constants resolved."""
 
 
-def run_fits(options: FitOptions, weightings: Sequence[str]) -> dict[str, Any]:
-    """Fit and compare, print the tables, write the results; gives back what summary.json holds.
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run has left."""
 
-    Sequences that an interrupted run of the same configuration has finished in --out are not done again.
+    out: Path
+    summary: dict[str, Any]
+    """What summary.json holds."""
+    log: RunLog
+
+
+def run_fits(options: FitOptions, weightings: Sequence[str], command: str, chosen: Mapping[str, Any]) -> FinishedRun:
+    """Fit and compare, and write the results.
+
+    Sequences that an interrupted run of the same configuration has finished in --out are not done again. Those that
+    could not be used are in the log.
+
+    Args:
+        command: what the run is called in its record.
+        chosen: options of the command beside `options`, for the record.
 
     Raises:
-        InputError: nothing could be done, --out holds another run, or some sequences could not be used (after the
-            others are finished).
+        InputError: nothing could be done, or --out holds another run.
     """
-    console = report_console()
     _check(options, weightings)
     protocol = find_protocol(options.protocol)
-    dataset = open_dataset(options.root)
+    dataset = open_dataset(options.root, options.dataset)
     sources = {sequence.name: sequence for sequence in dataset.find(options.split, options.sequences)}
     unit, inputs = load_unit(options, tuple(weightings))
-    if options.body_dir is not None and options.regressor is None and options.initial is None:
-        console.print("Note: the packaged regressor predicts shapes of the packaged body, not of --body-dir's.")
     refuse_inputs_among_results(options.out, inputs)
     kept = configuration(options) | used_constants(unit.stages.method, unit.stages.fitting)
     kept = {name: value for name, value in kept.items() if name not in _OF_THE_MACHINE}
     hashes = input_hashes(inputs)
     identity = {
-        **{name: value for name, value in kept.items() if name not in (*_BY_CONTENT, "weighting")},
+        **{name: value for name, value in kept.items() if name not in _BY_CONTENT},
         "weightings": list(weightings),
         "sequences": list(sources),
         "inputs": {Path(path).name: digest for path, digest in hashes.items()},
@@ -91,18 +93,13 @@ def run_fits(options: FitOptions, weightings: Sequence[str]) -> dict[str, Any]:
         log, records = _do_units(options, weightings, unit, sources, done)
         tracks = [track for name in sources if name in records for track in records[name].tracks]
         record = {
-            "command": type(options).__name__.lower(),
-            "configuration": kept,
+            "command": command,
+            "configuration": kept | dict(chosen),
             "versions": versions(),
             "inputs": {str(used.path): records[used.name].source_sha256 for used in log.used} | hashes,
         }
         summary = write_summary(options.out, Comparison(protocol, tuple(tracks)), log, record)
-    print_summary(summary, console)
-    console.print(f"Results: {options.out / SUMMARY_FILE}, {options.out / FITS_FOLDER}", highlight=False)
-    if options.report:
-        console.print(f"Report: {write_report(options.out)}", highlight=False)
-    log.raise_if_some_failed(options.out)
-    return summary
+    return FinishedRun(options.out, summary, log)
 
 
 def _do_units(
@@ -199,7 +196,9 @@ def load_unit(options: FitOptions, weightings: tuple[str, ...]) -> tuple[FitUnit
     """
     protocol = find_protocol(options.protocol)
     stages, inputs = load_stages(options, weightings, protocol)
-    return FitUnit(open_dataset(options.root), options.out, protocol, weightings, stages, options.limit), inputs
+    return FitUnit(
+        open_dataset(options.root, options.dataset), options.out, protocol, weightings, stages, options.limit
+    ), inputs
 
 
 def load_work(options: FitOptions, weightings: tuple[str, ...], code: str) -> FitUnit:
@@ -216,39 +215,6 @@ def load_work(options: FitOptions, weightings: tuple[str, ...], code: str) -> Fi
     unit = load_unit(options, weightings)[0]
     alone = replace(unit.stages.fitting.refinement, threads=1)  # the other cores have workers of their own
     return replace(unit, stages=replace(unit.stages, fitting=replace(unit.stages.fitting, refinement=alone)))
-
-
-def run_evaluation(options: Evaluate) -> Comparison:
-    """Evaluate fits that lie on disk, print the tables and write summary.json where asked.
-
-    Raises:
-        InputError: nothing could be evaluated, or some sequences could not (after the others are finished).
-    """
-    if options.report and options.out is None:
-        raise InputError("--report needs --out, the folder to write the page to")
-    protocol = find_protocol(options.protocol)
-    bodies = check_bodies(options.body_dir, protocol)
-    log = RunLog()
-    find_body = partial(load_body, options.body_dir)
-    dataset = open_dataset(options.root)
-    comparison = evaluate_files(dataset, options.split, options.sequences, options.fits, protocol, find_body, log)
-    summary = comparison.summary()
-    if options.out is not None:
-        fit_files = [file for folder in fitted_weightings(options.fits).values() for file in folder.glob("*.npz")]
-        record = {
-            "command": "evaluate",
-            "configuration": configuration(options),
-            "versions": versions(),
-            "inputs": input_hashes([*(used.path for used in log.used), *fit_files, *bodies]),
-        }
-        with writing_to(options.out):
-            (options.out / SUMMARY_FILE).unlink(missing_ok=True)  # it stands only beside the results it belongs to
-            write_summary(options.out, comparison, log, record)
-    print_summary(summary, report_console())
-    if options.report and options.out is not None:
-        print(f"Report: {write_report(options.out)}")
-    log.raise_if_some_failed(options.out or options.fits)
-    return comparison
 
 
 def load_stages(options: FitOptions, weightings: Sequence[str], protocol: Protocol) -> tuple[Stages, list[Path]]:

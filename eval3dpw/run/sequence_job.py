@@ -18,13 +18,12 @@ import numpy as np
 
 from eval3dpw.dataset.boxes import track_boxes
 from eval3dpw.dataset.sequences import SequenceDataset, SequenceRef, Track
-from eval3dpw.judging.comparison import METRICS, TrackErrors, TrackMeans, known_mean
-from eval3dpw.judging.protocols import JITTER, Protocol
+from eval3dpw.judging.comparison import TrackErrors, TrackMeans
+from eval3dpw.judging.protocols import Protocol
 from eval3dpw.results.chunked_files import Arrays, Key, Parts, PartStore, SpoiltPartError, part_of
-from eval3dpw.results.fits import FITS_FOLDER
-from eval3dpw.results.frame_errors import ERRORS_FOLDER
-from eval3dpw.results.manifest import PARTS_FOLDER, UnitRecord
-from eval3dpw.results.run_folder import KEYPOINTS_FOLDER, frame_table, track_errors
+from eval3dpw.results.frame_errors import FrameTable, track_errors
+from eval3dpw.results.layout import errors_file, fits_file, keypoints_file, parts_folder
+from eval3dpw.results.manifest import UnitRecord
 from eval3dpw.run.pipeline import (
     Observations,
     Stages,
@@ -40,7 +39,7 @@ from pose2d.files.storage import sha256
 from pose2d.parallel import single_thread
 
 CHUNK_FRAMES = 256
-"""Frames of a sequence in a chunk; a multiple of `runs.EVALUATION_BATCH` and of the networks' batches."""
+"""Frames of a sequence in a chunk; a multiple of `frame_errors.EVALUATION_BATCH` and of the networks' batches."""
 
 _MEANS = "means/"  # errors that are kept aside in double precision, for the record's means
 
@@ -99,7 +98,7 @@ class FitUnit:
             persons, store = sum(map(len, tracks)), None
             parts = Parts(None, 1, self._part(tracks))
         else:
-            store = PartStore(self.out / PARTS_FOLDER / f"{sequence.name}-{source[:16]}")
+            store = PartStore(self.out / parts_folder(sequence.name, source))
             missing = [number for number in range(len(chunks)) if number not in store]
             for number in missing:
                 part = self._part(chunks[number])
@@ -132,14 +131,14 @@ class FitUnit:
         part: dict[Key, np.ndarray] = {}
         for seen in observe(tracks, self.stages, oracle="oracle" in fields_needed(self.weightings)):
             fits = [initial_fits(seen), *(refine_track(seen, weighting, self.stages) for weighting in self.weightings)]
-            name = f"{seen.track.name}.npz"
+            name = seen.track.name
             for fit in fits:
-                part |= part_of(f"{FITS_FOLDER}/{fit.weighting}/{name}", fit.arrays(seen.track))
-            part |= part_of(f"{KEYPOINTS_FOLDER}/{name}", keypoint_arrays(seen))
+                part |= part_of(fits_file(fit.weighting, name), fit.arrays(seen.track))
+            part |= part_of(keypoints_file(name), keypoint_arrays(seen))
             with self.stages.timed("evaluate"):
                 errors = track_errors(seen.track, fits, self.protocol, self.stages.find_body)
-            part |= part_of(f"{ERRORS_FOLDER}/{name}", frame_table(errors, self.protocol).arrays())
-            part |= part_of(f"{_MEANS}{name}", _error_arrays(errors))
+            part |= part_of(errors_file(name), FrameTable.of(errors, self.protocol).arrays())
+            part |= part_of(_MEANS + errors_file(name), _error_arrays(errors))
         return part
 
 
@@ -179,25 +178,11 @@ def keypoint_arrays(seen: Observations) -> Arrays:
 
 def _error_arrays(errors: TrackErrors) -> Arrays:
     rows = list(errors.errors)
-    extra = list(errors.errors[rows[0]].parts)
-    values = {name: np.stack([getattr(errors.errors[row], name) for row in rows]) for name in METRICS}
-    values |= {name: np.stack([errors.errors[row].parts[name] for row in rows]) for name in extra}
-    values |= {name: np.stack([errors.errors[row].jitter[name] for row in rows]) for name in JITTER}
-    return {"rows": (None, np.array(rows)), **{name: (1, value) for name, value in values.items()}}
+    metrics = errors.errors[rows[0]].values
+    return {"rows": (None, np.array(rows)), **{name: (1, errors.of_rows(name)) for name in metrics}}
 
 
 def _means(track: Track, parts: Parts) -> TrackMeans:
-    keys = parts.keys(f"{_MEANS}{track.name}.npz")
-    rows: dict[str, dict[str, float]] = {}
-    accelerations = 0
-    for key in keys:
-        if key[2] is None:
-            rows = {str(row): {} for row in parts.whole(key)}
-            continue
-        for row, values in zip(rows, parts.whole(key), strict=True):
-            mean, count = known_mean(values) if key[1] in JITTER else (float(values.mean()), len(track))
-            if mean is not None:
-                rows[row][key[1]] = mean
-            if key[1] == JITTER[0]:
-                accelerations = count
-    return TrackMeans(track.sequence, track.name, len(track), rows, accelerations)
+    rows_key, *keys = parts.keys(_MEANS + errors_file(track.name))
+    rows = [str(row) for row in parts.whole(rows_key)]
+    return TrackMeans.of(track.sequence, track.name, rows, ((key[1], parts.whole(key)) for key in keys), len(track))

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, UInt8
 from scipy.spatial.transform import Rotation
 
+from eval3dpw.training.options import ViewConfig
 from fitting.bodies.body import GENDERS, load_body
 from fitting.bodies.reduced_body import reduce_body
 from fitting.regressor.model import BOX_SCALE, ray_rotations
@@ -69,30 +70,6 @@ class KeptCrops:
 
     images: UInt8[np.ndarray, "n kept kept 3"]
     affines: Float[np.ndarray, "n 2 3"]
-
-
-@dataclass(frozen=True)
-class ViewConfig:
-    """How far training's views stray from the plain crop.
-
-    Attributes:
-        annotated_box_share: share of views about the annotated box in place of the keypoints' box.
-        scale: the crop's side is multiplied by a number uniform in 1 +- scale.
-        shift: standard deviation of the centre's shift, of the side.
-        rotation_deg, rotation_share: standard deviation of the turn and share of turned views.
-        flip_share: share of mirrored views.
-        colour: gains of brightness and of each channel are uniform in 1 +- colour.
-        patch_share: share of views in which a rectangle is painted over.
-    """
-
-    annotated_box_share: float = 0.25
-    scale: float = 0.2
-    shift: float = 0.05
-    rotation_deg: float = 12.0
-    rotation_share: float = 0.5
-    flip_share: float = 0.5
-    colour: float = 0.25
-    patch_share: float = 0.2
 
 
 PLAIN = ViewConfig(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)

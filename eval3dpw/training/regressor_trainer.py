@@ -6,7 +6,7 @@ Losses as SPIN's, on joints about the pelvis, rotation matrices, shape and the w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eval3dpw.judging.metrics import mean_point_error_mm, pa_mpjpe_mm
+from eval3dpw.training.options import LossWeights, TrainRegressorConfig
 from eval3dpw.training.regressor_data import (
     PLAIN,
     TRAINING_POINTS,
     KeptCrops,
     PersonSet,
-    ViewConfig,
     Views,
     cut_persons,
     read_persons,
@@ -30,7 +30,6 @@ from fitting.bodies.body import GENDERS, load_body
 from fitting.bodies.reduced_body import ReducedBody, reduce_body
 from fitting.regressor.model import (
     Regressor,
-    RegressorConfig,
     load_regressor,
     normalise,
     place_in_camera,
@@ -45,83 +44,6 @@ from pose2d.training.run import Schedule, TrainingRun
 
 _SMALLEST_SCALE = 0.1
 _FAR = 10.0  # one odd prediction must not decide a step
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the losses: SPIN's terms.
-
-    joints: L1 of points about the pelvis, metres. rotations: squared difference of matrices. root: extra weight of the
-    root's rotation. betas: squared difference. projection: L1 in the crop's [-1, 1] frame. scale: keeps the camera's
-    scale positive (SPIN's exponential penalty overflows on small networks that start from nothing).
-    """
-
-    joints: float = 5.0
-    rotations: float = 2.0
-    root: float = 2.0
-    betas: float = 0.01
-    projection: float = 3.0
-    scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class TrainRegressorConfig:
-    """A training run; the defaults are those of the packaged network.
-
-    Attributes:
-        data: directory in COCO's layout with person_smpl_<split>.json.
-        out: directory of checkpoints, the log and the cache of crops.
-        train_split, validation_split: names of the splits.
-        validation_persons: how many persons are evaluated now and then.
-        minutes: budget of time; the schedule spans it.
-        steps: budget of optimiser steps in place of time (for tests).
-        seed: of initial weights, order and views.
-        batch: crops a step.
-        lr: peak learning rate of AdamW.
-        weight_decay: of AdamW.
-        warmup: share of the budget in which the learning rate rises.
-        ema: decay of the averaged weights, a step.
-        early_size: side of the crops in the first part of the run, quick to learn from.
-        early_share: share of the budget on smaller crops.
-        network: shape of the network.
-        backbone: checkpoint of a pose network with the same ResNet, to start from.
-        frozen_stages: how many of the ResNet's stages (and what precedes them) keep the backbone's weights, since a
-            step costs less where nothing flows back to the large maps. 0 trains everything.
-        views: random views.
-        losses: weights.
-        evaluate_minutes, checkpoint_minutes: how often.
-        threads: of torch.
-        limit: train on the first persons only.
-        resume: go on from the checkpoint in `out`.
-    """
-
-    data: Path
-    out: Path
-    train_split: str = "train"
-    validation_split: str = "validation"
-    validation_persons: int = 500
-    minutes: float = 60.0
-    steps: int | None = None
-    seed: int = 0
-    batch: int = 24
-    lr: float = 1e-3
-    weight_decay: float = 0.02
-    warmup: float = 0.03
-    ema: float = 0.998
-    early_size: int = 80
-    early_share: float = 0.55
-    network: RegressorConfig = field(
-        default_factory=lambda: RegressorConfig(18, 32, 512, 112, orientation="ray", dropout=0.1)
-    )
-    backbone: Path | None = None
-    frozen_stages: int = 0
-    views: ViewConfig = field(default_factory=ViewConfig)
-    losses: LossWeights = field(default_factory=LossWeights)
-    evaluate_minutes: float = 5.0
-    checkpoint_minutes: float = 3.0
-    threads: int = 1
-    limit: int | None = None
-    resume: bool = False
 
 
 @dataclass(frozen=True)

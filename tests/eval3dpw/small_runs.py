@@ -15,8 +15,9 @@ from eval3dpw.dataset.threedpw import read_sequence
 from eval3dpw.judging.comparison import Comparison
 from eval3dpw.judging.protocols import find_protocol
 from eval3dpw.results.fits import TrackFits
-from eval3dpw.results.frame_errors import ERRORS_FOLDER
-from eval3dpw.results.run_folder import RunLog, frame_table, track_errors, write_summary
+from eval3dpw.results.frame_errors import FrameTable, track_errors
+from eval3dpw.results.layout import ERRORS_FOLDER, FITS_FOLDER, keypoints_file
+from eval3dpw.results.run_folder import RunLog, write_summary
 from fitting.bodies.body import load_body
 from fitting.body_fits import BodyFits
 from pose2d.files.storage import write_npz
@@ -50,11 +51,11 @@ def write_run(
         for track in read_sequence(path, image_root=None):
             fits = [jittered(track, row, sigma, rng) for row, sigma in rows.items()]
             for fit in fits:
-                fit.save(out / "fits", track)
+                fit.save(out / FITS_FOLDER, track)
             shape = len(track), points
             confidence = rng.uniform(0, 1, shape)
             write_npz(
-                out / "keypoints" / f"{track.name}.npz",
+                out / keypoints_file(track.name),
                 skeleton=np.array(skeleton),
                 frame_ids=track.frame_ids,
                 boxes_xywh=np.tile([8.0, 4, 40, 40], (len(track), 1)),
@@ -66,7 +67,7 @@ def write_run(
             errors = track_errors(track, fits, protocol, lambda gender: load_body(None, gender))
             results.append(errors.means())
             if keep_errors:
-                frame_table(errors, protocol).save(out / ERRORS_FOLDER)
+                FrameTable.of(errors, protocol).save(out / ERRORS_FOLDER)
         log.used.append(SequenceRef(path.stem, path))
     configuration = {"root": str(root), "out": str(out), "split": "test", "sequences": [], "flip": True}
     record = {"command": "compare", "configuration": configuration, "versions": {"python": "3"}, "inputs": {}}

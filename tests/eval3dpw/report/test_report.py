@@ -14,7 +14,8 @@ from eval3dpw.report.pictures import PANEL_PX, choose_frames
 from eval3dpw.report.run_data import evenly, load_run
 from eval3dpw.report.run_report import ReportLimits, command_line, error_series, write_report
 from eval3dpw.report.scene import MovingMesh, pack, scene_record, unpack
-from eval3dpw.results.frame_errors import ERRORS_FOLDER, FrameTable, tabulate_errors
+from eval3dpw.results.frame_errors import FrameTable, tabulate_errors
+from eval3dpw.results.layout import ERRORS_FOLDER
 from fitting.bodies.body import load_body
 from pose2d.errors import InputError
 from tests.eval3dpw.small_runs import ROWS, write_run

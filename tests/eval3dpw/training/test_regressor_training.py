@@ -10,17 +10,15 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from eval3dpw.openworld.people.motion import sample_pose
+from eval3dpw.training.options import LossWeights, TrainRegressorConfig, ViewConfig
 from eval3dpw.training.regressor_data import (
     PLAIN,
     TRAINING_POINTS,
-    ViewConfig,
     cut_persons,
     read_persons,
     sample_views,
 )
 from eval3dpw.training.regressor_trainer import (
-    LossWeights,
-    TrainRegressorConfig,
     evaluate_regressor,
     export_packaged,
     load_backbone,
