@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import tyro
 
@@ -13,7 +13,9 @@ from eval3dpw.judging.protocols import PROTOCOLS
 from fitting.weightings import WEIGHTINGS, WeightingConfig
 
 if TYPE_CHECKING:
-    DatasetName = ProtocolName = WeightingName = str
+    DatasetName: TypeAlias = str
+    ProtocolName: TypeAlias = str
+    WeightingName: TypeAlias = str
 else:  # the command line offers exactly what the tables hold
     DatasetName = Literal[tuple(DATASETS)]
     ProtocolName = Literal[tuple(PROTOCOLS)]

@@ -235,12 +235,13 @@ def _cast_shadow(
     rotation = np.asarray(T_camera_world, dtype=np.float64)[:3, :3]
     offset = np.asarray(T_camera_world, dtype=np.float64)[:3, 3]
     world = (np.asarray(person.vertices_camera, dtype=np.float64) - offset) @ rotation
-    to_sun = np.asarray(surroundings.to_sun)
+    to_sun = np.asarray(surroundings.world_light.to_sun)
     flat = world - world[:, 1:2] / to_sun[1] * to_sun
     shadow = rasterise(flat @ rotation.T + offset, person.faces, intrinsics, place_depth.shape)
     drawn = np.where(shadow.face >= 0, shadow.depth, -1.0)
     on_ground = (drawn > 0.98 * place_depth) & (drawn < 1.02 * place_depth)
-    sky, sun = np.asarray(surroundings.sky_light), np.asarray(surroundings.sun) * to_sun[1]
+    light = surroundings.world_light
+    sky, sun = np.asarray(light.sky), np.asarray(light.sun) * to_sun[1]
     rgb[on_ground] *= (0.8 * sky / (sky + sun)).astype(np.float32)
 
 

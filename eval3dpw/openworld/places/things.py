@@ -1,4 +1,4 @@
-"""What stands about in the open world, and the light there: trees, cars, houses, furniture, rooms.
+"""What stands about in the open world, and the light there: trees, cars, houses, furniture.
 
 Positions are the world's: y up, ground at y = 0, metres. Colours are linear light.
 """
@@ -11,8 +11,11 @@ import numpy as np
 
 from eval3dpw.openworld.people.appearance import Light, clothes_colour
 from eval3dpw.openworld.people.noise import linear_from_srgb
-from eval3dpw.openworld.places import solids as kinds
-from eval3dpw.openworld.places.solids import Colour, Solid
+from eval3dpw.openworld.places import materials as kinds
+from eval3dpw.openworld.places.colours import pick, triple
+from eval3dpw.openworld.places.intersections import BOX, CYLINDER, ELLIPSOID
+from eval3dpw.openworld.places.materials import Colour, Surface
+from eval3dpw.openworld.places.solids import Solid
 
 LEAVES = ((50, 78, 30), (70, 96, 40), (40, 62, 34), (96, 104, 46), (120, 96, 40))
 WALLS = (
@@ -36,20 +39,6 @@ GROUNDS: dict[int, tuple[tuple[int, int, int], ...]] = {
 }
 
 
-def triple(values: Any) -> Colour:
-    return float(values[0]), float(values[1]), float(values[2])
-
-
-def vary(rng: np.random.Generator, srgb: Any, spread: float = 12.0) -> Colour:
-    return linear_from_srgb(
-        np.clip(np.asarray(srgb) + rng.normal(0.0, spread) + rng.normal(0.0, 0.5 * spread, 3), 4, 252)
-    )
-
-
-def pick(rng: np.random.Generator, tones: Any, spread: float = 12.0) -> Colour:
-    return vary(rng, tones[int(rng.integers(len(tones)))], spread)
-
-
 def sample_light(rng: np.random.Generator, indoors: bool, ground: Colour) -> Light:
     """Direct and ambient light whose sum lights a flat grey thing about right; the frame is the world's."""
     elevation, azimuth = rng.uniform(0.5, 1.35), rng.uniform(0.0, 2.0 * np.pi)
@@ -69,13 +58,13 @@ def _tree(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
     bark, leaf = pick(rng, ((70, 54, 40), (96, 84, 70))), pick(rng, LEAVES)
     lighter = triple(np.asarray(leaf) * 1.9)
     solids = [
-        _solid(rng, kinds.CYLINDER, (x, 0.5 * height, z), (0.16, 0.5 * height, 0.16), kinds.PLANKS, bark, bark, 0.07)
+        solid(rng, CYLINDER, (x, 0.5 * height, z), (0.16, 0.5 * height, 0.16), Surface(kinds.PLANKS, bark, bark, 0.07))
     ]
     for _ in range(int(rng.integers(2, 5))):
         offset = rng.uniform(-0.7, 0.7, 3) * spread
         centre = (x + offset[0], height + 0.4 * spread + 0.6 * abs(offset[1]), z + offset[2])
         half = (spread * rng.uniform(0.6, 1.0), spread * rng.uniform(0.5, 0.9), spread * rng.uniform(0.6, 1.0))
-        solids.append(_solid(rng, kinds.ELLIPSOID, centre, half, kinds.FOLIAGE, leaf, lighter, rng.uniform(0.2, 0.5)))
+        solids.append(solid(rng, ELLIPSOID, centre, half, Surface(kinds.FOLIAGE, leaf, lighter, rng.uniform(0.2, 0.5))))
     return solids
 
 
@@ -84,7 +73,7 @@ def _bush(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
     half = (rng.uniform(0.4, 1.1), rng.uniform(0.35, 0.8), rng.uniform(0.4, 1.1))
     lighter = triple(np.asarray(leaf) * 1.8)
     return [
-        _solid(rng, kinds.ELLIPSOID, (x, 0.7 * half[1], z), half, kinds.FOLIAGE, leaf, lighter, rng.uniform(0.1, 0.3))
+        solid(rng, ELLIPSOID, (x, 0.7 * half[1], z), half, Surface(kinds.FOLIAGE, leaf, lighter, rng.uniform(0.1, 0.3)))
     ]
 
 
@@ -93,14 +82,16 @@ def _car(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
     yaw = float(rng.choice((0.0, np.pi / 2))) + rng.normal(0.0, 0.15)
     c, s = np.cos(yaw), np.sin(yaw)
     solids = [
-        _solid(rng, kinds.BOX, (x, 0.58, z), (2.1, 0.33, 0.85), kinds.PLAIN, paint, paint, 2.0, yaw),
-        _solid(rng, kinds.BOX, (x, 1.12, z), (1.15, 0.26, 0.72), kinds.CAR, paint, glass, 0.6, yaw),
-        _solid(rng, kinds.BOX, (x, 1.40, z), (1.0, 0.03, 0.68), kinds.PLAIN, paint, paint, 2.0, yaw),
+        solid(rng, BOX, (x, 0.58, z), (2.1, 0.33, 0.85), Surface(kinds.PLAIN, paint, paint, 2.0), yaw),
+        solid(rng, BOX, (x, 1.12, z), (1.15, 0.26, 0.72), Surface(kinds.CAR, paint, glass, 0.6), yaw),
+        solid(rng, BOX, (x, 1.40, z), (1.0, 0.03, 0.68), Surface(kinds.PLAIN, paint, paint, 2.0), yaw),
     ]
     for along in (-1.3, 1.3):
         for across in (-0.78, 0.78):
             centre = (x + c * along + s * across, 0.31, z - s * along + c * across)
-            solids.append(_solid(rng, kinds.ELLIPSOID, centre, (0.33, 0.31, 0.12), kinds.PLAIN, black, black, 1.0, yaw))
+            solids.append(
+                solid(rng, ELLIPSOID, centre, (0.33, 0.31, 0.12), Surface(kinds.PLAIN, black, black, 1.0), yaw)
+            )
     return solids
 
 
@@ -108,11 +99,13 @@ def _table(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
     wood, yaw = pick(rng, GROUNDS[kinds.PLANKS]), float(rng.uniform(0.0, np.pi))
     half_x, half_z, top = rng.uniform(0.4, 0.9), rng.uniform(0.3, 0.5), rng.uniform(0.42, 0.95)
     c, s = np.cos(yaw), np.sin(yaw)
-    solids = [_solid(rng, kinds.BOX, (x, top, z), (half_x, 0.025, half_z), kinds.PLANKS, wood, wood, 0.15, yaw)]
+    solids = [solid(rng, BOX, (x, top, z), (half_x, 0.025, half_z), Surface(kinds.PLANKS, wood, wood, 0.15), yaw)]
     for along in (-0.9 * half_x, 0.9 * half_x):
         for across in (-0.9 * half_z, 0.9 * half_z):
             centre = (x + c * along + s * across, 0.5 * top, z - s * along + c * across)
-            solids.append(_solid(rng, kinds.BOX, centre, (0.025, 0.5 * top, 0.025), kinds.PLAIN, wood, wood, 1.0, yaw))
+            solids.append(
+                solid(rng, BOX, centre, (0.025, 0.5 * top, 0.025), Surface(kinds.PLAIN, wood, wood, 1.0), yaw)
+            )
     return solids
 
 
@@ -120,8 +113,12 @@ def _pole(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
     radius, height = rng.uniform(0.04, 0.16), rng.uniform(1.1, 5.0)
     colour = pick(rng, ((60, 64, 66), (150, 150, 148), (60, 84, 66), (96, 72, 50)))
     return [
-        _solid(
-            rng, kinds.CYLINDER, (x, 0.5 * height, z), (radius, 0.5 * height, radius), kinds.PLAIN, colour, colour, 1.0
+        solid(
+            rng,
+            CYLINDER,
+            (x, 0.5 * height, z),
+            (radius, 0.5 * height, radius),
+            Surface(kinds.PLAIN, colour, colour, 1.0),
         )
     ]
 
@@ -130,14 +127,16 @@ def _crate(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
     half = rng.uniform(0.15, 0.55, 3)
     material = int(rng.choice((kinds.PLAIN, kinds.PLANKS, kinds.PICTURE, kinds.BRICKS)))
     first, second, yaw = clothes_colour(rng), clothes_colour(rng), float(rng.uniform(0.0, np.pi))
-    return [_solid(rng, kinds.BOX, (x, half[1], z), triple(half), material, first, second, rng.uniform(0.1, 0.4), yaw)]
+    return [
+        solid(rng, BOX, (x, half[1], z), triple(half), Surface(material, first, second, rng.uniform(0.1, 0.4)), yaw)
+    ]
 
 
 def _low_wall(rng: np.random.Generator, x: float, z: float) -> list[Solid]:
     height, yaw = rng.uniform(0.4, 1.2), float(rng.uniform(-0.5, 0.5) + rng.choice((0.0, np.pi / 2)))
     material = int(rng.choice((kinds.BRICKS, kinds.PLAIN, kinds.PLANKS)))
     tone, half = pick(rng, WALLS), (rng.uniform(0.5, 1.6), 0.5 * height, 0.08)
-    return [_solid(rng, kinds.BOX, (x, 0.5 * height, z), half, material, tone, pick(rng, WALLS), 0.12, yaw)]
+    return [solid(rng, BOX, (x, 0.5 * height, z), half, Surface(material, tone, pick(rng, WALLS), 0.12), yaw)]
 
 
 OUTDOOR_THINGS = (_tree, _bush, _car, _pole, _crate, _low_wall, _table)
@@ -149,15 +148,14 @@ def sample_prop(rng: np.random.Generator, x: float, z: float) -> tuple[Solid, ..
     return tuple(PROPS[int(rng.integers(len(PROPS)))](rng, x, z))
 
 
-def _solid(
-    rng: np.random.Generator, shape: int, centre: Any, half: Any, material: int, first: Colour, second: Colour,
-    period_m: float, yaw: float = 0.0,
-) -> Solid:  # fmt: skip
-    seed = int(rng.integers(1 << 30))
-    return Solid(shape, triple(centre), triple(half), float(yaw), material, first, second, float(period_m), seed)
+def solid(rng: np.random.Generator, shape: int, centre: Any, half: Any, surface: Surface, yaw: float = 0.0) -> Solid:
+    """A solid whose pattern has a seed of its own."""
+    surface = surface._replace(period_m=float(surface.period_m))
+    return Solid(shape, triple(centre), triple(half), float(yaw), surface, int(rng.integers(1 << 30)))
 
 
 def outdoors(rng: np.random.Generator, place: str, free: float) -> list[Solid]:
+    """Houses and things about a park, street, square or field; none nearer to the origin than `free` metres."""
     solids: list[Solid] = []
     buildings = {"park": 0.35, "street": 1.0, "square": 0.9, "field": 0.15}[place]
     turn = rng.uniform(0.0, 2.0 * np.pi)
@@ -171,7 +169,7 @@ def outdoors(rng: np.random.Generator, place: str, free: float) -> list[Solid]:
         glass = linear_from_srgb(np.asarray((60, 72, 86)) + rng.normal(0.0, 15.0, 3).clip(-40, 40))
         material = int(rng.choice((kinds.WINDOWS, kinds.WINDOWS, kinds.WINDOWS, kinds.BRICKS)))
         period = rng.uniform(1.3, 3.0) if material == kinds.WINDOWS else 0.2
-        solids.append(_solid(rng, kinds.BOX, centre, half, material, pick(rng, WALLS), glass, period, angle))
+        solids.append(solid(rng, BOX, centre, half, Surface(material, pick(rng, WALLS), glass, period), angle))
     for _ in range(int(rng.integers(6, 18))):
         angle, far = rng.uniform(0.0, 2.0 * np.pi), free + 0.8 + rng.gamma(1.5, 5.0)
         weights = np.asarray(
@@ -181,103 +179,4 @@ def outdoors(rng: np.random.Generator, place: str, free: float) -> list[Solid]:
         if thing is _car:
             far += 2.0
         solids.extend(thing(rng, float(far * np.sin(angle)), float(far * np.cos(angle))))
-    return solids
-
-
-def room(rng: np.random.Generator, free: float) -> list[Solid]:
-    half_x, half_z, height = free + rng.uniform(0.2, 1.5), free + rng.uniform(0.2, 1.5), rng.uniform(2.6, 3.8)
-    paint, trim = (
-        pick(
-            rng, ((226, 222, 212), (200, 206, 206), (206, 190, 166), (150, 164, 150), (176, 150, 140), (232, 232, 230))
-        ),
-        pick(rng, ((240, 240, 238), (96, 70, 50))),
-    )
-    material = int(rng.choice((kinds.PLAIN, kinds.PLAIN, kinds.BRICKS, kinds.PLANKS)))
-    white = linear_from_srgb((236, 236, 232))
-    solids = [
-        _solid(
-            rng,
-            kinds.BOX,
-            (0.0, height + 0.06, 0.0),
-            (half_x + 0.2, 0.05, half_z + 0.2),
-            kinds.CHEQUER,
-            white,
-            triple(np.asarray(white) * 0.94),
-            0.6,
-        )
-    ]
-    for side in range(4):
-        sign = 1.0 if side % 2 == 0 else -1.0
-        along_x = side < 2
-        half_long, far = (half_x, half_z) if along_x else (half_z, half_x)
-
-        def against(
-            along: float,
-            y: float,
-            long_half: float,
-            tall_half: float,
-            deep: float,
-            kind: int,
-            first: Colour,
-            second: Colour,
-            period: float,
-            shape: int = kinds.WALL,
-        ) -> Solid:
-            centre = (along, y, sign * (far - deep)) if along_x else (sign * (far - deep), y, along)  # noqa: B023
-            half = (long_half, tall_half, deep) if along_x else (deep, tall_half, long_half)  # noqa: B023
-            return _solid(rng, shape, centre, half, kind, first, second, period)
-
-        solids.append(
-            against(
-                0.0,
-                0.5 * height,
-                half_long,
-                0.5 * height,
-                0.01,
-                material,
-                paint,
-                triple(np.asarray(paint) * 0.9),
-                0.9 if material == kinds.PLAIN else 0.15,
-            )
-        )
-        solids.append(against(0.0, 0.06, half_long, 0.06, 0.02, kinds.PLAIN, trim, trim, 1.0))
-        places = rng.permutation(np.linspace(-0.75, 0.75, 5)) * half_long
-        for along in places[: int(rng.integers(2, 6))]:
-            what = int(rng.choice(5, p=(0.2, 0.3, 0.2, 0.15, 0.15)))
-            if what == 0:
-                wood = pick(rng, ((232, 230, 224), (120, 84, 56), (84, 60, 44)))
-                solids.append(against(along, 1.04, 0.52, 1.04, 0.03, kinds.PLAIN, trim, trim, 1.0))
-                solids.append(against(along, 1.0, 0.45, 1.0, 0.035, kinds.PLAIN, wood, wood, 0.4))
-            elif what == 1:
-                half_w, half_h = rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.5)
-                solids.append(against(along, 1.6, half_w + 0.04, half_h + 0.04, 0.025, kinds.PLAIN, trim, trim, 1.0))
-                solids.append(
-                    against(
-                        along,
-                        1.6,
-                        half_w,
-                        half_h,
-                        0.03,
-                        kinds.PICTURE,
-                        clothes_colour(rng),
-                        clothes_colour(rng),
-                        rng.uniform(0.1, 0.4),
-                    )
-                )
-            elif what == 2:
-                sky = linear_from_srgb((226, 236, 246))
-                solids.append(against(along, 1.6, 0.66, 0.66, 0.02, kinds.PLAIN, trim, trim, 1.0))
-                solids.append(
-                    against(along, 1.6, 0.6, 0.6, 0.025, kinds.WINDOWS, white, triple(np.asarray(sky) * 1.5), 1.2)
-                )
-            elif what == 3:
-                wood = pick(rng, GROUNDS[kinds.PLANKS])
-                tall, deep = rng.uniform(0.35, 1.0), rng.uniform(0.15, 0.3)
-                solids.append(
-                    against(along, tall, rng.uniform(0.3, 0.8), tall, deep, kinds.PLANKS, wood, wood, 0.4, kinds.BOX)
-                )
-            else:
-                cloth = clothes_colour(rng)
-                solids.append(against(along, 0.22, 0.8, 0.22, 0.4, kinds.PLAIN, cloth, cloth, 0.3, kinds.BOX))
-                solids.append(against(along, 0.45, 0.8, 0.45, 0.12, kinds.PLAIN, cloth, cloth, 0.3, kinds.BOX))
     return solids

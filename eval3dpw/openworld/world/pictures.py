@@ -20,7 +20,8 @@ from eval3dpw.openworld.places import solids as surroundings_solids
 from eval3dpw.openworld.places.cameras import project, transform
 from eval3dpw.openworld.places.sequence_scenes import SequenceScene
 from eval3dpw.openworld.places.solids import Solid
-from eval3dpw.openworld.places.surroundings import Surroundings, sample_prop
+from eval3dpw.openworld.places.surroundings import Surroundings
+from eval3dpw.openworld.places.things import sample_prop
 from pose2d.skeletons import COCO17, OPENPOSE18, Skeleton
 
 _JOINT_TOLERANCE_M = 0.15  # joints lie inside the body

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from eval3dpw.openworld.people.appearance import Appearance, sample_appearance
 from eval3dpw.openworld.people.appearance_painting import _colour
-from eval3dpw.openworld.places import solids as kinds
+from eval3dpw.openworld.places.intersections import BOX, CYLINDER, ELLIPSOID
+from eval3dpw.openworld.places.materials import PLAIN, Surface
 from eval3dpw.openworld.places.scene import (
     Degradation,
     Person,
@@ -20,7 +21,8 @@ from eval3dpw.openworld.places.scene import (
     visible_keypoints,
 )
 from eval3dpw.openworld.places.solids import Solid
-from eval3dpw.openworld.places.surroundings import Surroundings, sample_prop
+from eval3dpw.openworld.places.surroundings import Surroundings
+from eval3dpw.openworld.places.things import sample_prop
 from fitting.bodies.body import load_body
 
 SIZE_HW = (128, 96)
@@ -56,7 +58,7 @@ def place(seed: int = 0) -> Surroundings:
 
 
 def box(centre: tuple[float, float, float], half: tuple[float, float, float]) -> Solid:
-    return Solid(kinds.BOX, centre, half, 0.0, kinds.PLAIN, (0.5, 0.1, 0.1), (0.5, 0.1, 0.1), 1.0, 0)
+    return Solid(BOX, centre, half, 0.0, Surface(PLAIN, (0.5, 0.1, 0.1), (0.5, 0.1, 0.1), 1.0), 0)
 
 
 def test_same_seed_same_bytes(template: np.ndarray, faces: np.ndarray) -> None:
@@ -139,7 +141,7 @@ def test_ground_has_the_depth_of_the_plane() -> None:
     np.testing.assert_allclose(depth[70:, 40], 1.2 * 190.0 / (row - 63.5), rtol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [kinds.BOX, kinds.CYLINDER, kinds.ELLIPSOID])
+@pytest.mark.parametrize("shape", [BOX, CYLINDER, ELLIPSOID])
 def test_solids_have_their_front_where_it_is(shape: int) -> None:
     solid = dataclasses.replace(box((0.0, 1.2, 0.0), (0.5, 0.6, 0.4)), shape=shape)
     rgb, depth = np.zeros((*SIZE_HW, 3), np.float32), np.full(SIZE_HW, np.inf, np.float32)
@@ -149,7 +151,7 @@ def test_solids_have_their_front_where_it_is(shape: int) -> None:
     shown = np.isfinite(depth)
     assert (rgb[shown] > 0.0).any(axis=-1).all()
     # An ellipsoid's outline is where rays touch it; the others end at the edge of their front.
-    half_height = 190.0 * 0.6 / (np.sqrt(3.5**2 - 0.4**2) if shape == kinds.ELLIPSOID else 3.1)
+    half_height = 190.0 * 0.6 / (np.sqrt(3.5**2 - 0.4**2) if shape == ELLIPSOID else 3.1)
     assert shown[:, 47].sum() == pytest.approx(2 * half_height, abs=2)
 
 

@@ -16,8 +16,10 @@ from eval3dpw.openworld.people.people import (
 )
 from eval3dpw.openworld.places.cameras import look_at, project, transform
 from eval3dpw.openworld.places.crop_scenes import CropStatistics, sample_heading, sample_scene
+from eval3dpw.openworld.places.intersections import BOX, WALL
+from eval3dpw.openworld.places.materials import PLAIN, Surface
 from eval3dpw.openworld.places.sequence_scenes import SequenceStatistics, sample_sequence
-from eval3dpw.openworld.places.solids import BOX, WALL, Solid
+from eval3dpw.openworld.places.solids import Solid
 from eval3dpw.openworld.places.surroundings import Surroundings
 from eval3dpw.openworld.world.pictures import with_clear_view
 
@@ -115,7 +117,7 @@ def test_sequences_are_the_same_for_the_same_generator_state() -> None:
 def test_what_stands_between_camera_and_person_goes_and_the_rest_stays() -> None:
     def solid(shape: int, centre: tuple[float, float, float], half: tuple[float, float, float]) -> Solid:
         grey = (0.5, 0.5, 0.5)
-        return Solid(shape, centre, half, 0.0, 0, grey, grey, 1.0, 0)
+        return Solid(shape, centre, half, 0.0, Surface(PLAIN, grey, grey, 1.0), 0)
 
     between = solid(BOX, (0.2, 1.0, 4.0), (0.5, 1.0, 0.5))
     its_top = solid(BOX, (1.5, 2.5, 4.0), (0.2, 0.2, 0.2))
