@@ -9,11 +9,11 @@ class InputError(ValueError):
 
     The message is one sentence that names the file, the field, what came and what to do;
     the command line prints it and exits with status 2. Whatever a file puts into it, it stays one line of printable
-    characters, of which the middle is left out beyond `MESSAGE_LENGTH`.
+    characters, of which the middle is left out beyond `length`; a message that lists others asks for more.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(one_line(message))
+    def __init__(self, message: str, length: int = MESSAGE_LENGTH) -> None:
+        super().__init__(one_line(message, length))
 
 
 def one_line(text: str, length: int = MESSAGE_LENGTH) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from eval3dpw.dataset.sequences import SequenceRef
 from eval3dpw.judging.comparison import INITIAL, Comparison, TrackMeans
 from eval3dpw.results.layout import SUMMARY_FILE
-from pose2d.errors import InputError
+from pose2d.errors import MESSAGE_LENGTH, InputError
 from pose2d.files.storage import write_json
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
@@ -54,7 +54,8 @@ class RunLog:
             total = len(self.used) + len(self.failed)
             raise InputError(
                 f"{len(self.failed)} of {total} sequences could not be used, the others are finished in {out} "
-                f"({reasons})"
+                f"({reasons})",
+                length=MESSAGE_LENGTH * (2 + len(self.failed)),
             )
 
 
