@@ -193,7 +193,7 @@ def _images(
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"{path} has {frames} frames but image {missing[0]}{more} is missing: unpack the images of {sequence} "
+            f"{path} has {frames} frames but image {missing[0].name}{more} is missing: unpack the images of {sequence} "
             "again or leave the sequence out with --sequences"
         )
     for image in image_paths:
