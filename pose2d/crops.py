@@ -9,6 +9,8 @@ Every crop is described by one affine matrix that maps image pixels to crop pixe
   ``(0, 0)`` (``get_warp_matrix`` of mmpose and ViTPose).
 """
 
+from __future__ import annotations
+
 import cv2
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -125,7 +127,9 @@ def warp_crop(
 def apply_affine(affine: Shaped[np.ndarray, "*n 2 3"], xy: Shaped[np.ndarray, "*n k 2"]) -> Float[np.ndarray, "*n k 2"]:
     """Points ``xy`` mapped by ``affine``, batched over the leading axes."""
     affine = np.asarray(affine, dtype=np.float64)
-    return np.asarray(xy, dtype=np.float64) @ np.swapaxes(affine[..., :2], -1, -2) + affine[..., None, :, 2]
+    mapped: np.ndarray = np.asarray(xy, dtype=np.float64) @ np.swapaxes(affine[..., :2], -1, -2)
+    mapped += affine[..., None, :, 2]
+    return mapped
 
 
 def invert_affine(affine: Shaped[np.ndarray, "*n 2 3"]) -> Float[np.ndarray, "*n 2 3"]:
@@ -137,4 +141,5 @@ def invert_affine(affine: Shaped[np.ndarray, "*n 2 3"]) -> Float[np.ndarray, "*n
 
 def crop_scale(affine: Shaped[np.ndarray, "*n 2 3"]) -> Float[np.ndarray, "*n"]:
     """Crop pixels per image pixel (geometric mean of both axes): divide crop lengths by it to get image pixels."""
-    return np.sqrt(np.abs(np.linalg.det(np.asarray(affine, dtype=np.float64)[..., :2])))
+    scale: np.ndarray = np.sqrt(np.abs(np.linalg.det(np.asarray(affine, dtype=np.float64)[..., :2])))
+    return scale

@@ -4,6 +4,8 @@ Coordinates are heatmap cells until :func:`heatmap_to_crop` turns them into crop
 decodes to (0, 0), unrefined (Xiao et al. and HRNet; mmpose says (-1, -1)). Scores are the maxima before any blur.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from functools import cache
 
@@ -32,7 +34,8 @@ def _window(
     rows = (row[..., None] + steps).clamp(0, height - 1)
     columns = (column[..., None] + steps).clamp(0, width - 1)
     flat = (rows[..., :, None] * width + columns[..., None, :]).flatten(2)
-    return maps.flatten(2).gather(2, flat).unflatten(2, (len(steps), len(steps)))
+    window: Tensor = maps.flatten(2).gather(2, flat).unflatten(2, (len(steps), len(steps)))
+    return window
 
 
 def decode_argmax(heatmaps: Float[Tensor, "b k h w"]) -> Decoded:

@@ -1,5 +1,7 @@
 """The one exception for a mistake in what a user handed in."""
 
+from __future__ import annotations
+
 MESSAGE_LENGTH = 300
 """The longest message: names and values out of files may have any length."""
 

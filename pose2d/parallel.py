@@ -28,6 +28,7 @@ def usable_cores() -> int:
 
 @contextlib.contextmanager
 def single_threaded_children() -> Iterator[None]:
+    """Processes started meanwhile run their numerical libraries on one thread each."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     try:

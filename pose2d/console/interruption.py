@@ -46,10 +46,11 @@ def discard_unfinished() -> None:
 
 
 def watch(farewell: Callable[[], str], patience_s: float = PATIENCE_S) -> None:
-    """From now on Ctrl-C ends the process after `patience_s` seconds at the latest. Call it from the main thread, once.
+    """From now on Ctrl-C ends the process within a bounded time. Call it from the main thread, once.
 
     Args:
         farewell: what to print if the process had to be ended so; empty if that was said already.
+        patience_s: seconds that the process has to end by itself.
     """
     receiver, sender = socket.socketpair()
     sender.setblocking(False)

@@ -1,1 +1,4 @@
-"""Readers of annotated images, one a data set layout."""
+"""Readers of annotated images, one per layout of a data set, and crops of their persons.
+
+May import `crops`, `skeletons` and `files`; knows no network.
+"""

@@ -105,7 +105,8 @@ def warp_persons(
             _fill(images, dataset, affines, workers)
             images.flush()
         write_json(path.with_suffix(".json"), key)
-    return np.load(path, mmap_mode="r")
+    kept: np.ndarray = np.load(path, mmap_mode="r")
+    return kept
 
 
 def _fill(images: np.ndarray, dataset: KeypointDataset, affines: np.ndarray, workers: int) -> None:

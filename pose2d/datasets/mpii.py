@@ -1,5 +1,7 @@
 """Persons of MPII Human Pose, from the JSON files that the official code bases read (`annot/`, `images/`)."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
@@ -113,4 +115,5 @@ def _head_sizes(path: Path, rows: list[int], entries: int, xy: np.ndarray, visib
 def _tight_areas(xy: np.ndarray, visible: np.ndarray) -> np.ndarray:
     near = np.where(visible[..., None], xy, np.inf).min(axis=1)
     far = np.where(visible[..., None], xy, -np.inf).max(axis=1)
-    return (far - near).prod(axis=1)
+    areas: np.ndarray = (far - near).prod(axis=1)
+    return areas

@@ -1,5 +1,7 @@
 """What the official evaluations do with a detected person's keypoints: a score for the instance, and OKS-NMS."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np
@@ -13,27 +15,29 @@ OKS_THRESHOLD = 0.9
 
 
 def rescored(
-    keypoint_scores: Float[np.ndarray, "n k"], box_scores: Float[np.ndarray, " n"], detected: bool
+    keypoint_scores: Float[np.ndarray, "n k"], box_scores: Float[np.ndarray, " n"], _detected: bool
 ) -> Float[np.ndarray, " n"]:
     """Box score times the mean of the keypoint scores above 0.2, zero where none is (SBL, HRNet, ViTPose)."""
     counted = keypoint_scores > VISIBLE
     total = np.where(counted, keypoint_scores, 0.0).sum(axis=1)
-    return box_scores * total / np.maximum(counted.sum(axis=1), 1)
+    scores: np.ndarray = box_scores * total / np.maximum(counted.sum(axis=1), 1)
+    return scores
 
 
 def mean_and_maximum(
     keypoint_scores: Float[np.ndarray, "n k"], box_scores: Float[np.ndarray, " n"], detected: bool
 ) -> Float[np.ndarray, " n"]:
     """Mean plus maximum of the keypoint scores, plus the box score of a detected box (RLE, Poseur)."""
-    scores = keypoint_scores.mean(axis=1) + keypoint_scores.max(axis=1)
+    scores: np.ndarray = keypoint_scores.mean(axis=1) + keypoint_scores.max(axis=1)
     return scores + box_scores if detected else scores
 
 
 def mean_of_all(
-    keypoint_scores: Float[np.ndarray, "n k"], box_scores: Float[np.ndarray, " n"], detected: bool
+    keypoint_scores: Float[np.ndarray, "n k"], box_scores: Float[np.ndarray, " n"], _detected: bool
 ) -> Float[np.ndarray, " n"]:
     """Box score times the mean of all keypoint scores, without a threshold: for calibrated scores, which may be low."""
-    return box_scores * keypoint_scores.mean(axis=1)
+    scores: np.ndarray = box_scores * keypoint_scores.mean(axis=1)
+    return scores
 
 
 InstanceScore = Callable[[np.ndarray, np.ndarray, bool], np.ndarray]
@@ -56,7 +60,8 @@ def pose_similarity(
     """OKS between predicted poses, all keypoints counted, with the mean of both areas (the official ``oks_iou``)."""
     squares = ((others - one) ** 2).sum(axis=2)
     area = 0.5 * (one_area + other_areas)[:, None] + np.spacing(1)
-    return np.exp(-squares / (2.0 * sigmas) ** 2 / area / 2.0).mean(axis=1)
+    similarity: np.ndarray = np.exp(-squares / (2.0 * sigmas) ** 2 / area / 2.0).mean(axis=1)
+    return similarity
 
 
 def oks_nms(

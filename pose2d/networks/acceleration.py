@@ -25,7 +25,8 @@ def prepare_for_inference(network: Network) -> Network:
     with torch.no_grad():
         for parent in list(network.modules()):
             _fold(parent)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ready: Network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return ready
 
 
 def _fold(parent: nn.Module) -> None:

@@ -132,6 +132,7 @@ class PoseNetwork(ABC):
         Raises:
             InputError: the network has no flip test.
         """
+        del raw, flipped, flip_pairs  # for the networks that have one
         raise InputError(f"{type(self).__name__} has no flip test: leave it out")
 
     @abstractmethod
@@ -144,10 +145,19 @@ class TorchPoseNetwork(nn.Module, PoseNetwork):
 
     Attributes:
         feature_layer: which layer its feature is read from; "" for the family's own choice, the penultimate one.
+        last_entry: name of the last layer's bias in the state dict, whose length tells the number of keypoints.
     """
 
     has_flip_test = True
     feature_layer: str = ""
+    last_entry: str = "final_layer.bias"
+
+    def adopt_layout(self, layout: str) -> None:
+        """Follow the conventions of input and output that the layout of a checkpoint implies; most imply none.
+
+        Args:
+            layout: whose names the checkpoint has (`pose2d.networks.checkpoint_layouts.identify`).
+        """
 
     @property
     def identity(self) -> str:

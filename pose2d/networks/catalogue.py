@@ -1,5 +1,7 @@
 """The networks by name."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -109,8 +111,7 @@ def allocate_network(name: str, num_keypoints: int = 17, input_size: Size | None
 
     Saves the time that drawing initial weights takes, most of the time of loading a large network.
 
-    Args:
-        name, num_keypoints, input_size: see :func:`build_network`.
+    The arguments are those of `build_network`.
 
     Raises:
         InputError: see :func:`build_network`.

@@ -4,6 +4,8 @@ Every function here takes a state dict free of wrappers and gives one with the n
 with names that will not fit, which :mod:`pose2d.networks.checkpoints` then reports.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Mapping
 
@@ -216,4 +218,4 @@ TRANSLATIONS: dict[str, Callable[[State, int], State]] = {
     "IPR": ipr_names,
     "Poseur": poseur_names,
 }
-"""By the network's class."""
+"""By the class of the network to be filled; a family without an entry reads its own names only."""

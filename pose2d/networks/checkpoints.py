@@ -5,7 +5,9 @@ Files that hold further objects beside tensors (mmpose's configurations, trainin
 :func:`convert_checkpoint` has copied their tensors into safetensors; it leaves every foreign object out.
 """
 
-from dataclasses import dataclass, replace
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from pose2d.files.storage import atomic_path, require_file, sha256
 from pose2d.files.torch_files import ForeignObjectError, looks_like_safetensors, read_safetensors, read_torch_file
 from pose2d.networks.base import TorchPoseNetwork
 from pose2d.networks.checkpoint_layouts import TRANSLATIONS, State, identify, without_prefixes
-from pose2d.networks.rle import RLE
 from pose2d.networks.sbl import SBL
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "network", "net")
@@ -81,7 +82,8 @@ def fill_network(network: TorchPoseNetwork, state: State, source: str, expert: i
     layout = identify(state)
     if layout.startswith("no pose network") and set(state) & set(network.state_dict()):
         layout = f"{type(network).__name__} (this project)"
-    translated = TRANSLATIONS[type(network).__name__](state, expert)
+    translation = TRANSLATIONS.get(type(network).__name__)
+    translated = dict(state) if translation is None else translation(state, expert)
     expected = network.state_dict()
     # Files older than PyTorch 0.4.1 lack these counters, which inference does not read.
     for name in expected:
@@ -89,7 +91,7 @@ def fill_network(network: TorchPoseNetwork, state: State, source: str, expert: i
             translated.setdefault(name, expected[name])
     _refuse_misfits(source, layout, translated, expected, network)
     network.load_state_dict(translated)
-    _adopt_conventions(network, layout)
+    network.adopt_layout(layout)
     return layout, len(translated)
 
 
@@ -146,7 +148,7 @@ def _refuse_misfits(path: str, layout: str, state: State, expected: State, netwo
     if (missing or extra) and family != type(network).__name__ and len(missing) > len(expected) // 4:
         raise InputError(f"{path} holds {layout}, not the {kind} that it was to fill: choose the network that it is of")
     wrong = [name for name in expected if name in state and state[name].shape != expected[name].shape]
-    keypoints = _keypoints_of(state)
+    keypoints = _keypoints_of(state, expected, network)
     if keypoints is not None and wrong and keypoints != network.num_keypoints:
         raise InputError(
             f"{path} is of {keypoints} keypoints, the {kind} was built for {network.num_keypoints}: "
@@ -170,22 +172,11 @@ def _refuse_misfits(path: str, layout: str, state: State, expected: State, netwo
             raise InputError(f"{path}: entry {name} is not finite; the file is damaged or its training failed")
 
 
-def _keypoints_of(state: State) -> int | None:
+def _keypoints_of(state: State, expected: State, network: TorchPoseNetwork) -> int | None:
     """How many keypoints a translated state dict is of, as its last layer tells."""
-    for name in ("final_layer.bias", "trunk.final_layer.bias", "head.conv.bias"):
-        if name in state:
-            return state[name].shape[0]
-    for name in ("fc_coord.linear.bias", "keypoint_head.transformer.fc_coord.linear.bias"):
-        if name in state:
-            return state[name].shape[0] // 2
-    return None
-
-
-def _adopt_conventions(network: TorchPoseNetwork, layout: str) -> None:
-    if isinstance(network, SBL) and layout == "SBL (mmpose)":
-        network.input_spec = replace(network.input_spec, colour="rgb")
-    if isinstance(network, RLE) and layout == "RLE (mmpose)":
-        network.adopt_mmpose()
+    if network.last_entry not in state:
+        return None
+    return state[network.last_entry].shape[0] * network.num_keypoints // expected[network.last_entry].shape[0]
 
 
 def convert_checkpoint(source: str | Path, target: str | Path) -> int:

@@ -1,5 +1,7 @@
 """The normalising flow of residual log-likelihood estimation (Li et al., ICCV 2021), a RealNVP in two dimensions."""
 
+from __future__ import annotations
+
 import math
 
 import torch

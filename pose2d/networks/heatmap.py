@@ -23,7 +23,7 @@ class HeatmapPrediction:
     """A heatmap network's raw prediction.
 
     Attributes:
-        heatmaps: one map a keypoint.
+        heatmaps: one map per keypoint.
         feature: the map that the last convolution reads.
     """
 
@@ -102,4 +102,5 @@ class HeatmapNetwork(TorchPoseNetwork):
         assert self.kappas is not None
         box_cells = heatmaps.shape[2] * heatmaps.shape[3] / self.input_spec.padding**2
         kappas = torch.tensor(self.kappas, dtype=heatmaps.dtype, device=heatmaps.device)
-        return (kappas * (BODY_SHARE_OF_BOX * box_cells) ** 0.5).expand(heatmaps.shape[0], -1)
+        out: Tensor = (kappas * (BODY_SHARE_OF_BOX * box_cells) ** 0.5).expand(heatmaps.shape[0], -1)
+        return out

@@ -1,5 +1,7 @@
 """HRNet (Sun et al., CVPR 2019): parallel branches of four resolutions that exchange features all the way."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import torch

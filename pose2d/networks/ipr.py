@@ -47,6 +47,8 @@ class IPR(TorchPoseNetwork):
         score: "maximum" of the softmaxed map, or "constant", mmpose's score of one.
     """
 
+    last_entry = "trunk.final_layer.bias"
+
     def __init__(
         self,
         trunk: SBL,

@@ -1,5 +1,7 @@
 """Parameters and multiply-accumulates of the networks, measured, beside what the paper says."""
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import asdict, dataclass
 from typing import Any

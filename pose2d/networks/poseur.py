@@ -49,7 +49,8 @@ class _ConvNorm(nn.Module):
         self.gn = nn.GroupNorm(32, _CHANNELS)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.gn(self.conv(x))
+        out: Tensor = self.gn(self.conv(x))
+        return out
 
 
 class _Neck(nn.Module):
@@ -68,7 +69,8 @@ class _SelfAttention(nn.Module):
 
     def forward(self, query: Tensor, position: Tensor) -> Tensor:
         placed = query + position
-        return query + self.attn(placed, placed, query, need_weights=False)[0]
+        out: Tensor = query + self.attn(placed, placed, query, need_weights=False)[0]
+        return out
 
 
 class _DeformableAttention(nn.Module):
@@ -100,7 +102,8 @@ class _DeformableAttention(nn.Module):
             sampled = sampled + (values * weights[:, None, :, :, number]).sum(-1)
         projection = self.value_proj_weight.weight.view(_HEADS, _CHANNELS, _CHANNELS // _HEADS)
         projected = torch.einsum("bcqh,hco->bqho", sampled, projection) + self.value_proj_bias.weight
-        return query + self.output_proj(projected.flatten(2))
+        out: Tensor = query + self.output_proj(projected.flatten(2))
+        return out
 
 
 class _FeedForward(nn.Module):
@@ -112,7 +115,8 @@ class _FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+        out: Tensor = x + self.layers(x)
+        return out
 
 
 class _DecoderLayer(nn.Module):
@@ -125,7 +129,8 @@ class _DecoderLayer(nn.Module):
     def forward(self, query: Tensor, position: Tensor, reference: Tensor, levels: list[Tensor]) -> Tensor:
         query = self.norms[0](self.attentions[0](query, position))
         query = self.norms[1](self.attentions[1](query, position, reference, levels))
-        return self.norms[2](self.ffns[0](query))
+        out: Tensor = self.norms[2](self.ffns[0](query))
+        return out
 
 
 class _Decoder(nn.Module):
@@ -236,6 +241,7 @@ class Poseur(TorchPoseNetwork):
     """
 
     instance_score = "mean-and-maximum"
+    last_entry = "keypoint_head.transformer.fc_coord.linear.bias"
 
     def __init__(
         self,

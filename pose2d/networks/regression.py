@@ -1,5 +1,7 @@
 """What the regression families share: the raw prediction and its flip test."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,7 +54,7 @@ def average(a: RegressionPrediction, b: RegressionPrediction) -> RegressionPredi
 
 
 def decode_regression(raw: RegressionPrediction, spec: InputSpec) -> NetworkOutput:
-    """Coordinates and spreads in crop pixels; one spread a keypoint, the root mean square of both axes' spreads."""
+    """Coordinates and spreads in crop pixels; one spread per keypoint, the root mean square of both axes' spreads."""
     size = torch.tensor(spec.size_wh, dtype=raw.xy.dtype, device=raw.xy.device)
     sigma_px = None if raw.sigma is None else (raw.sigma * size).square().mean(dim=-1).sqrt()
     return NetworkOutput(raw.xy * size, raw.score, sigma_px, raw.feature, None)

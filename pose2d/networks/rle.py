@@ -70,7 +70,8 @@ class HRNetClassifierBackbone(HRNetBackbone):
         x = self.incre_modules[0](maps[0])
         for down, widen, finer in zip(self.downsamp_modules, self.incre_modules[1:], maps[1:], strict=True):
             x = widen(finer) + down(x)
-        return self.final_layer(x)
+        out: Tensor = self.final_layer(x)
+        return out
 
 
 def _widening(channels: int, planes: int) -> Bottleneck:
@@ -88,6 +89,7 @@ class RLE(TorchPoseNetwork):
     """
 
     instance_score = "mean-and-maximum"
+    last_entry = "fc_coord.linear.bias"
 
     def __init__(
         self, backbone: ResNet | HRNetClassifierBackbone, num_keypoints: int = 17, input_spec: InputSpec = RLE_INPUT
@@ -101,9 +103,11 @@ class RLE(TorchPoseNetwork):
         self.flow = RealNVP()
         self._origin = 0.5
 
-    def adopt_mmpose(self) -> None:
-        """Read inputs and outputs as mmpose's RLE: ImageNet's statistics, no division by the feature's length, and
-        coordinates that begin at the crop's corner instead of its middle."""
+    def adopt_layout(self, layout: str) -> None:
+        """mmpose's RLE has ImageNet's statistics, no division by the feature's length, and coordinates that begin at
+        the crop's corner instead of its middle."""
+        if layout != "RLE (mmpose)":
+            return
         self.input_spec = replace(self.input_spec, mean=IMAGENET_MEAN, std=IMAGENET_STD)
         self.fc_coord.normed = False
         self._origin = 0.0

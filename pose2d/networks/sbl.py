@@ -1,4 +1,8 @@
-"""SBL, Simple Baselines (Xiao et al., ECCV 2018): a ResNet, transposed convolutions, a heatmap a keypoint."""
+"""SBL, Simple Baselines (Xiao et al., ECCV 2018): a ResNet, transposed convolutions, a heatmap per keypoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -61,11 +65,17 @@ class SBL(HeatmapNetwork):
         if self.final_layer.bias is not None:
             nn.init.zeros_(self.final_layer.bias)
 
+    def adopt_layout(self, layout: str) -> None:
+        """Those of mmpose read RGB."""
+        if layout == "SBL (mmpose)":
+            self.input_spec = replace(self.input_spec, colour="rgb")
+
     def features(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h4 w4"]:
         """Penultimate feature map at a quarter of the images' size, which CCNet reads."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.deconv_layers(x)
+        out: Tensor = self.deconv_layers(x)
+        return out
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> HeatmapPrediction:
         """Heatmaps and the feature map before them, both at a quarter of the images' size."""

@@ -3,6 +3,8 @@
 The network is that of the package ``transformers``; here stand only its sizes, its input and its decoding.
 """
 
+from __future__ import annotations
+
 from typing import Any, Literal
 
 from jaxtyping import Float
@@ -33,6 +35,8 @@ class ViTPose(HeatmapNetwork):
     Raises:
         InputError: the package ``transformers`` is missing.
     """
+
+    last_entry = "head.conv.bias"
 
     def __init__(
         self,

@@ -95,7 +95,8 @@ def _zoom(base: np.ndarray, size_wh: tuple[int, int], config: Augmentation, rng:
     center = (np.array(size_wh) - 1.0) / 2
     shift = config.shift * size_wh[1] * rng.standard_normal(2)
     motion = np.concatenate([turn, (center - turn @ center + shift)[:, None]], axis=1)
-    return motion @ _homogeneous(base)
+    affine: np.ndarray = motion @ _homogeneous(base)
+    return affine
 
 
 def _half_body(

@@ -34,7 +34,7 @@ class Targets:
 PoseLoss = Callable[[nn.Module, Any, Targets], Float[Tensor, ""]]
 
 
-def heatmap_loss(network: nn.Module, raw: HeatmapPrediction, targets: Targets) -> Float[Tensor, ""]:
+def heatmap_loss(_network: nn.Module, raw: HeatmapPrediction, targets: Targets) -> Float[Tensor, ""]:
     """Mean squared error to Gaussian maps over labelled keypoints (equation 2)."""
     heatmaps = raw.heatmaps
     heatmap_wh = (heatmaps.shape[3], heatmaps.shape[2])
@@ -56,13 +56,15 @@ def _fractions(targets: Targets) -> tuple[Tensor, Tensor]:
 def density_loss(network: nn.Module, raw: Any, targets: Targets) -> Float[Tensor, ""]:
     """The network's own negative log-likelihood (equation 4)."""
     xy, weights = _fractions(targets)
-    return network.loss(raw, xy, weights)  # type: ignore[operator]
+    loss: Tensor = network.loss(raw, xy, weights)  # type: ignore[operator]
+    return loss
 
 
-def coordinate_loss(network: nn.Module, raw: Any, targets: Targets) -> Float[Tensor, ""]:
+def coordinate_loss(_network: nn.Module, raw: Any, targets: Targets) -> Float[Tensor, ""]:
     """Absolute error of coordinates (integral pose regression)."""
     xy, weights = _fractions(targets)
-    return ((raw.xy - xy).abs().sum(dim=-1) * weights).sum() / weights.sum().clamp_min(1.0)
+    loss: Tensor = ((raw.xy - xy).abs().sum(dim=-1) * weights).sum() / weights.sum().clamp_min(1.0)
+    return loss
 
 
 POSE_LOSSES: dict[str, PoseLoss] = {"sbl": heatmap_loss, "rle": density_loss, "ipr": coordinate_loss}

@@ -39,7 +39,7 @@ class Schedule:
         lr: peak learning rate of AdamW.
         weight_decay: of AdamW, of parameters with two axes or more.
         warmup: share of the budget in which the learning rate rises.
-        ema: decay of the averaged weights, a step.
+        ema: decay of the averaged weights per step.
         largest_norm: gradients are scaled down to this norm; None leaves them.
     """
 
@@ -149,7 +149,7 @@ class TrainingRun(Generic[Network]):
         """Say a line of figures and add it to the log."""
         say(json.dumps(line))
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.log_file, "a", encoding="utf-8") as log:
+        with self.log_file.open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
 
     def save(self, config: Any, **counters: int) -> None:
@@ -195,4 +195,5 @@ class TrainingRun(Generic[Network]):
 
 def described(config: Any) -> dict[str, Any]:
     """A configuration as plain values; of paths the last name alone, since weights travel and directories do not."""
-    return json.loads(json.dumps(asdict(config), default=lambda value: Path(value).name))
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=lambda value: Path(value).name))
+    return plain
