@@ -19,12 +19,12 @@ from jaxtyping import Float, Int, UInt8
 from pose2d.console.progress import meter
 from pose2d.crops import apply_affine, box_to_crop, crop_scale, invert_affine, warp_crop
 from pose2d.errors import InputError
-from pose2d.files.images import read_image
+from pose2d.files.images import ImageFile, read_image
 from pose2d.networks.base import InputSpec, NetworkOutput, PoseNetwork, predict
 from pose2d.poses import Poses2D
 from pose2d.skeletons import Skeleton
 
-ImageSource = Path | UInt8[np.ndarray, "h w 3"]
+ImageSource = ImageFile | Path | UInt8[np.ndarray, "h w 3"]
 SecondView = Callable[[UInt8[np.ndarray, "h w 3"], int], np.ndarray]
 """Cuts what another network needs of a person, by row, out of the opened image."""
 
@@ -273,7 +273,7 @@ def _groups(images: Sequence[ImageSource]) -> Iterator[tuple[ImageSource, list[i
     rows: list[int] = []
     for row, source in enumerate(images):
         first = images[rows[0]] if rows else None
-        if first is not None and not (isinstance(source, Path) and isinstance(first, Path) and source == first):
+        if first is not None and (isinstance(source, np.ndarray) or isinstance(first, np.ndarray) or source != first):
             yield first, rows
             rows = []
         rows.append(row)
@@ -290,7 +290,10 @@ class _Cutter:
     def open_and_cut(self, source: ImageSource, rows: list[int]) -> list[_Crop | Skipped]:
         """The crops of all persons of an image; a fault, where there is one, in a person's place."""
         try:
-            image = read_image(source) if isinstance(source, Path) else source
+            if isinstance(source, ImageFile):
+                image = source.read()
+            else:
+                image = read_image(source) if isinstance(source, Path) else source
         except InputError as error:
             return [Skipped(row, str(error)) for row in rows]
         return [self._cut(image, row) for row in rows]

@@ -52,8 +52,10 @@ class Detect:
             packaged_checkpoint(self.pose.network)  # a network without one is refused before boxes are read
         if self.pose.threads > 0:
             torch.set_num_threads(self.pose.threads)
-        files = image_files(self.images)
-        persons = whole_images(files) if self.boxes is None else read_boxes(self.boxes, self.images, self.min_box_score)
+        if self.boxes is None:
+            persons = whole_images(image_files(self.images))
+        else:
+            persons = read_boxes(self.boxes, self.images, self.min_box_score)
         skeleton = SKELETONS[self.keypoints]
         loaded = load_for_inference(self.pose, skeleton)
         result = detect(loaded, persons, skeleton, self.out, self.options, self.features)

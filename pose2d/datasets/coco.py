@@ -119,14 +119,16 @@ def read_coco(
     """
     path = stem if isinstance(stem, Path) else annotation_file(root, split, stem)
     folder = image_directory(root, split)
-    content = read_json(path)
+    content = read_json(path, nan=True)
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise InputError(f"{path} is not a COCO annotation file: it needs the fields images and annotations")
     images = _images(path, content["images"], folder)
+    if not isinstance(content["annotations"], list):
+        raise InputError(f"{path}: annotations is a {type(content['annotations']).__name__}, a list is needed")
     persons = [
         _person(path, entry, images, len(skeleton), keypoint_fields)
         for entry in content["annotations"]
-        if not entry.get("iscrowd", 0)
+        if not (isinstance(entry, dict) and entry.get("iscrowd", 0))
     ]
     kept = [person for person in persons if (person.visible > 0).any() and person.box[2] * person.box[3] > 0]
     if not kept:
@@ -167,13 +169,24 @@ class _Person:
     visible: np.ndarray
 
 
+_FAR_PX = 1e7
+
+
+def _id(value: Any) -> int:
+    """An id that fits the arrays of ids."""
+    number = int(value)
+    if not -(1 << 63) <= number < 1 << 63:
+        raise ValueError(f"id {number!r:.30} has more than 63 bits")
+    return number
+
+
 def _images(path: Path, entries: Any, folder: Path) -> dict[int, _Image]:
     try:
         return {
-            int(entry["id"]): _Image(folder / entry["file_name"], (int(entry["width"]), int(entry["height"])))
+            _id(entry["id"]): _Image(folder / entry["file_name"], (int(entry["width"]), int(entry["height"])))
             for entry in entries
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path}: every entry of images needs id, file_name, width and height ({error!r} is missing or wrong)"
         ) from None
@@ -181,11 +194,11 @@ def _images(path: Path, entries: Any, folder: Path) -> dict[int, _Image]:
 
 def _person(path: Path, entry: Any, images: dict[int, _Image], num_keypoints: int, fields: Sequence[str]) -> _Person:
     try:
-        label, image_id = int(entry["id"]), int(entry["image_id"])
+        label, image_id = _id(entry["id"]), _id(entry["image_id"])
         box = np.array(entry["bbox"], dtype=np.float64)
         area = float(entry["area"])
         keypoints = np.concatenate([np.array(entry[field], dtype=np.float64).reshape(-1) for field in fields])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         name = entry.get("id") if isinstance(entry, dict) else entry
         raise InputError(
             f"{path}: annotation {name!r} lacks a field or has a wrong one ({error}); "
@@ -193,14 +206,20 @@ def _person(path: Path, entry: Any, images: dict[int, _Image], num_keypoints: in
         ) from None
     if image_id not in images:
         raise InputError(f"{path}: annotation {label} is of image {image_id}, which images does not list")
-    if box.shape != (4,) or not np.isfinite(box).all():
-        raise InputError(f"{path}: bbox of annotation {label} is {entry['bbox']}; four finite numbers are needed")
-    if keypoints.shape != (3 * num_keypoints,) or not np.isfinite(keypoints).all():
+    if box.shape != (4,) or not (np.abs(box) < _FAR_PX).all():
+        raise InputError(
+            f"{path}: bbox of annotation {label} is {entry['bbox']!r:.80}; four finite numbers of pixels are needed"
+        )
+    if not 0 <= area < _FAR_PX**2:
+        raise InputError(f"{path}: area of annotation {label} is {area}; a finite number of px^2 is needed")
+    if keypoints.shape != (3 * num_keypoints,) or not (np.abs(keypoints) < _FAR_PX).all():
         raise InputError(
             f"{path}: {' + '.join(fields)} of annotation {label} holds {keypoints.size} numbers; "
             f"{3 * num_keypoints} finite ones ({num_keypoints} times x, y, v) are needed"
         )
     keypoints = keypoints.reshape(-1, 3)
+    if (keypoints[:, 2] < 0).any():
+        raise InputError(f"{path}: {' + '.join(fields)} of annotation {label} has a negative v; 0, 1 or 2 are needed")
     # COCO-WholeBody knows fractions: every v above 0 is a label.
     visible = np.ceil(keypoints[:, 2]).astype(np.int64)
     xy = np.where(visible[:, None] > 0, keypoints[:, :2], 0.0)

@@ -15,7 +15,7 @@ from pose2d.console.progress import say, track
 from pose2d.crops import BOX_PADDING, apply_affine, box_to_crop, warp_crop
 from pose2d.datasets.coco import KeypointDataset
 from pose2d.files.images import read_image
-from pose2d.files.storage import atomic_path, sha256, write_json
+from pose2d.files.storage import allocated_npy, atomic_path, sha256, write_json
 
 MARGIN = 1.25
 """How much more of the image than the network's own crop is kept on each axis, for shifts, rotations and zooms."""
@@ -101,7 +101,7 @@ def warp_persons(
     if not path.is_file():
         say(f"cutting {shape[0]} crops into {path} ({int(np.prod(shape)) / 1e6:.0f} MB)")
         with atomic_path(path) as partial:
-            images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+            images = allocated_npy(partial, shape, np.uint8)
             _fill(images, dataset, affines, workers)
             images.flush()
         write_json(path.with_suffix(".json"), key)

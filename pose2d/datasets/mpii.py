@@ -9,6 +9,7 @@ import numpy as np
 
 from pose2d.datasets.coco import KeypointDataset
 from pose2d.errors import InputError
+from pose2d.files.matlab import read_mat_array
 from pose2d.files.storage import read_json, require_directory
 from pose2d.skeletons import MPII16
 
@@ -16,6 +17,7 @@ SCALE_PX = 200.0
 """MPII's scale is the person's height over 200 px."""
 HEAD_SHARE = 0.6
 """Head segment length over the head box's diagonal (the SC_BIAS of the official evaluation)."""
+_FAR_PX = 1e6
 CENTER_SHIFT_PX = 15.0
 """How far the official readers move the centre down at scale 1, not to cut legs off."""
 
@@ -40,7 +42,7 @@ def read_mpii(root: str | Path, split: str) -> KeypointDataset:
     """
     root = require_directory(root)
     path = root / "annot" / f"{split}.json"
-    content = read_json(path)
+    content = read_json(path, nan=True)
     if not isinstance(content, list):
         raise InputError(f"{path} is no MPII annotation file: a list of persons is needed")
     persons = [_person(path, row, entry) for row, entry in enumerate(content)]
@@ -78,14 +80,17 @@ def _person(path: Path, row: int, entry: Any) -> tuple[np.ndarray, float, np.nda
         joints = np.array(entry["joints"], dtype=np.float64)[:, :2]
         labelled = np.array(entry["joints_vis"], dtype=np.float64) > 0
         str(entry["image"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise InputError(
             f"{path}: entry {row} lacks a field or has a wrong one ({error}); it needs image, center, scale, joints "
             "and joints_vis"
         ) from None
     shapes = (center.shape, joints.shape, labelled.shape)
-    if shapes != ((2,), (len(MPII16), 2), (len(MPII16),)) or not np.isfinite(joints).all() or not scale > 0:
-        raise InputError(f"{path}: entry {row} needs a center of 2 numbers, a scale above 0, 16 joints of 2 numbers")
+    near = all((np.abs(values) < _FAR_PX).all() for values in (center, joints, scale))
+    if shapes != ((2,), (len(MPII16), 2), (len(MPII16),)) or not near or not scale > 0:
+        raise InputError(
+            f"{path}: entry {row} needs a center of 2 numbers, a scale above 0, 16 joints of 2 numbers, in pixels"
+        )
     if center[0] >= 0:
         center = center + (0.0, CENTER_SHIFT_PX * scale) - 1.0
     return center, scale, joints - 1.0, labelled
@@ -96,18 +101,14 @@ def _head_sizes(path: Path, rows: list[int], entries: int, xy: np.ndarray, visib
         neck, top = MPII16.indices(("upper_neck", "head_top"))
         both = visible[:, neck] & visible[:, top]
         return np.where(both, np.linalg.norm(xy[:, top] - xy[:, neck], axis=-1), np.nan)
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        corners = np.asarray(loadmat(path)["headboxes_src"], dtype=np.float64)
-    except (MatReadError, KeyError, TypeError, ValueError, OSError, NotImplementedError) as error:
-        raise InputError(f"{path}: no head boxes can be read ({error}); it needs headboxes_src") from None
+    corners = read_mat_array(path, "headboxes_src")
     if corners.shape != (2, 2, entries):
         raise InputError(
             f"{path}: headboxes_src has shape {corners.shape}; (2, 2, {entries}) is needed, two corners for each entry "
             "of the JSON file beside it"
         )
+    if not (np.abs(corners[..., rows]) < _FAR_PX).all():
+        raise InputError(f"{path}: headboxes_src holds NaN, infinite or huge corners")
     sizes = HEAD_SHARE * np.linalg.norm(corners[1] - corners[0], axis=0)[rows]
     return np.where(sizes > 0, sizes, np.nan)
 

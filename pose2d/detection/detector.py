@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -19,7 +20,7 @@ from pose2d.detection.oks_nms import INSTANCE_SCORES, oks_nms
 from pose2d.detection.options import DetectOptions
 from pose2d.detection.person_boxes import PersonBoxes
 from pose2d.errors import InputError
-from pose2d.files.storage import read_json, write_json
+from pose2d.files.storage import allocated_npy, exclusive, read_json, write_json
 from pose2d.inference import Skipped, infer_batches
 from pose2d.networks.base import InputSpec, PoseNetwork
 from pose2d.networks.packaged import LoadedNetwork
@@ -71,12 +72,29 @@ def detect(
         InputError: the numbers of keypoints differ, or no person at all could be cropped.
     """
     out = Path(out)
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(exclusive(out.with_name(f".{out.name}.lock"), out))
+        if features is not None:
+            locks.enter_context(exclusive(Path(features) / ".lock", features))
+        return _detect(loaded, persons, skeleton, out, options, features)
+
+
+def _detect(
+    loaded: LoadedNetwork,
+    persons: PersonBoxes,
+    skeleton: Skeleton,
+    out: Path,
+    options: DetectOptions,
+    features: str | Path | None,
+) -> Detection:
     key = _key(loaded, persons, skeleton, features is not None)
     parts = _Parts(out.with_name(out.name + ".parts"), key)
     done = parts.rows()
     store = None if features is None else _FeatureStore(Path(features), persons, key)
-    _run(loaded, persons, skeleton, parts, np.setdiff1d(np.arange(len(persons)), done), store)
+    _run(loaded, persons, skeleton, parts, np.setdiff1d(np.arange(len(persons)), [*done, *persons.faults]), store)
     found, skipped = parts.contents()
+    faulty = [Skipped(row, reason) for row, reason in persons.faults.items()]
+    skipped = sorted(skipped + faulty, key=lambda one: one.row)
     if not found:
         parts.remove()
         reason = skipped[0].reason if skipped else "no person was given"
@@ -96,7 +114,7 @@ def skipped_lines(skipped: Sequence[Skipped], persons: PersonBoxes, listed: int 
     if not skipped:
         return []
     lines = [f"{len(skipped)} of {len(persons)} persons were skipped:"]
-    lines += [f"  {persons.image_paths[one.row].name}: {one.reason}" for one in skipped[:listed]]
+    lines += [f"  {persons.images[one.row].path.name}: {one.reason}" for one in skipped[:listed]]
     if len(skipped) > listed:
         lines.append(f"  and {len(skipped) - listed} more, all in the record of the run")
     return lines
@@ -112,7 +130,7 @@ def _run(
 ) -> None:
     if not len(rows):
         return
-    images, boxes = [persons.image_paths[row] for row in rows], persons.boxes_xywh[rows]
+    images, boxes = [persons.images[row] for row in rows], persons.boxes_xywh[rows]
     flip, batch, keep_maps = loaded.options.flip, loaded.options.batch, store is not None
     found: list[tuple[np.ndarray, Poses2D]] = []
     skipped: list[Skipped] = []
@@ -194,7 +212,7 @@ class _FeatureStore:
         key_file = self._folder / "key.json"
         if path.is_file() and key_file.is_file() and read_json(key_file) == self._key:
             return np.lib.format.open_memmap(path, mode="r+")
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=whole)
+        array = allocated_npy(path, whole, np.float16)
         for row in range(len(array)):
             array[row] = np.nan
         write_json(key_file, self._key)
@@ -215,7 +233,7 @@ def _key(loaded: LoadedNetwork, persons: PersonBoxes, skeleton: Skeleton, featur
     """What must be the same for a run to go on."""
     digest = hashlib.sha256()
     chosen = (dict(loaded.network.output_choices), loaded.network.input_spec.size_wh, loaded.options.expert)
-    paths = [str(path) for path in persons.image_paths]
+    paths = [[str(image.path), image.size_wh] for image in persons.images]
     words = (loaded.checkpoint.sha256, chosen, skeleton.name, loaded.options.flip, features, paths)
     digest.update(json.dumps(words).encode())
     digest.update(np.ascontiguousarray(persons.boxes_xywh).tobytes())
@@ -282,7 +300,7 @@ def _by_image(entries: list[tuple[int, dict[str, Any]]]) -> Iterator[list[tuple[
 def _record(
     loaded: LoadedNetwork, persons: PersonBoxes, options: DetectOptions, skipped: Sequence[Skipped], kept: int
 ) -> dict[str, Any]:
-    images = Counter(str(persons.image_paths[one.row]) for one in skipped)
+    images = Counter(str(persons.images[one.row].path) for one in skipped)
     return {
         "checkpoint": vars(loaded.checkpoint),
         "options": {"network": loaded.options.network, "input_size": loaded.network.input_spec.size_wh}
@@ -293,7 +311,7 @@ def _record(
         "results": kept,
         "skipped": [
             {
-                "image": persons.image_paths[one.row].name,
+                "image": persons.images[one.row].path.name,
                 "image_id": int(persons.image_ids[one.row]),
                 "box_xywh": [float(side) if np.isfinite(side) else None for side in persons.boxes_xywh[one.row]],
                 "reason": one.reason,

@@ -25,6 +25,7 @@ MAX_SIDE = (1 << 15) - 2
 """What OpenCV's warps can address."""
 
 _LONGEST_FILL = 1 << 16
+_FIRST_BYTES = 1 << 17
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xae\x42\x60\x82"
 _JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}
@@ -81,7 +82,10 @@ def read_image(path: str | Path, upright: bool = False) -> UInt8[np.ndarray, "h 
         InputError: the file is missing, no such image, breaks off, or has more than `MAX_PIXELS` pixels.
     """
     data = _bytes_of(path)
-    header = _checked_header(path, data)
+    return _decoded(path, data, _checked_header(path, data), upright)
+
+
+def _decoded(path: str | Path, data: bytes, header: ImageHeader, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
     if _breaks_off(data, header):
         raise InputError(f"cannot read image {path}: it breaks off before its end; copy or download it again")
     try:
@@ -93,6 +97,39 @@ def read_image(path: str | Path, upright: bool = False) -> UInt8[np.ndarray, "h 
     if upright:
         image = turned_upright(image, header.orientation)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image to be read as its boxes were drawn.
+
+    Attributes:
+        path: the file.
+        size_wh: what the boxes' file says of its size; None where it says nothing.
+    """
+
+    path: Path
+    size_wh: tuple[int, int] | None = None
+
+    def read(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The pixels as RGB bytes, upright unless `size_wh` is the size that they have as they are stored.
+
+        Labelling tools and detectors turn an image as its EXIF orientation says; COCO's own annotations do not, and
+        their sizes tell. A size that is neither means that the boxes belong to another copy of the image.
+
+        Raises:
+            InputError: see `read_image`; or the image has another size.
+        """
+        if self.size_wh is None:
+            return read_image(self.path, upright=True)
+        data = _bytes_of(self.path)
+        header = _checked_header(self.path, data)
+        if self.size_wh not in (header.size_wh, header.upright_size_wh):
+            raise InputError(
+                f"image {self.path} has {header.size_wh[0]} x {header.size_wh[1]} pixels, its annotations are made for "
+                f"{self.size_wh[0]} x {self.size_wh[1]}: take the image that was annotated"
+            )
+        return _decoded(self.path, data, header, upright=self.size_wh == header.upright_size_wh)
 
 
 def turned_upright(image: UInt8[np.ndarray, "h w 3"], orientation: int) -> UInt8[np.ndarray, "h2 w2 3"]:
@@ -112,7 +149,10 @@ def image_header(path: str | Path) -> ImageHeader:
     Raises:
         InputError: see `read_image`; whether the pixels are whole is not looked at.
     """
-    return _checked_header(path, _bytes_of(path))
+    try:
+        return _checked_header(path, _bytes_of(path, _FIRST_BYTES))
+    except InputError:  # pictures within pictures and colour tables may stand before the size
+        return _checked_header(path, _bytes_of(path))
 
 
 def image_size_wh(path: str | Path) -> tuple[int, int]:
@@ -120,11 +160,12 @@ def image_size_wh(path: str | Path) -> tuple[int, int]:
     return image_header(path).size_wh
 
 
-def _bytes_of(path: str | Path) -> bytes:
+def _bytes_of(path: str | Path, count: int = -1) -> bytes:
     if not Path(path).is_file():
         raise InputError(f"cannot read image {path}: there is no such file")
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read(count)
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror}") from None
 

@@ -18,6 +18,11 @@ from pose2d.errors import InputError
 from pose2d.files.arrays import read_archive, read_array
 from pose2d.files.boundary import reading, reason
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 _BLOCK = 1 << 20
 _GZIP = b"\x1f\x8b"
 _FLOOR_BYTES, _RATIO = 64 << 20, 32
@@ -46,17 +51,56 @@ def write_json(path: str | Path, value: Any) -> None:
         partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, nan: bool = False) -> Any:
     """Read a JSON file: UTF-8 with or without a byte order mark, UTF-16 or UTF-32, also packed with gzip.
 
     Memory: some 40 times the file's size for the densest JSON, and that of gzip at most 64 MB and 32 times the file.
 
+    Args:
+        path: the file.
+        nan: let NaN and Infinity pass, which Python writes and JSON does not have, for readers that name the entry.
+
     Raises:
-        InputError: the file is missing, is a directory, or is not JSON; NaN and Infinity are not JSON.
+        InputError: the file is missing, is a directory, or is not JSON.
     """
     path = require_file(path)
     with reading_json(path):
-        return json.loads(json_bytes(path), parse_constant=_refuse_constant)
+        return json.loads(json_bytes(path), parse_constant=float if nan else _refuse_constant)
+
+
+@contextlib.contextmanager
+def exclusive(lock_file: Path, shown: str | Path) -> Iterator[None]:
+    """Let one process at a time write to a place; the lock ends with the process, however that ends.
+
+    Args:
+        lock_file: made, and removed at the end.
+        shown: what it guards, for the message.
+
+    Raises:
+        InputError: another process is writing there.
+    """
+    if fcntl is None:
+        yield
+        return
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(lock_file, "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"another run is writing to {shown}: wait until it has ended, or choose another --out"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+            with contextlib.suppress(FileNotFoundError):
+                if not os.path.samestat(os.fstat(lock.fileno()), os.stat(lock_file)):
+                    continue  # whoever held the lock has removed its file, and another has made its own
+            try:
+                yield
+            finally:
+                lock_file.unlink(missing_ok=True)
+            return
 
 
 @contextlib.contextmanager
@@ -97,6 +141,25 @@ def write_npz(path: str | Path, **arrays: Any) -> None:
     """Write arrays as a compressed .npz, whole or not at all."""
     with atomic_path(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, **arrays)
+
+
+def allocated_npy(path: Path, shape: tuple[int, ...], dtype: Any) -> np.memmap:
+    """A new .npy, memory-mapped for writing, whose room on the disk is taken: a full disk is an error here already.
+
+    Writing to a mapped file without room ends the process with SIGBUS.
+
+    Raises:
+        OSError: there is no room; the file is removed.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    try:
+        with open(path, "r+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, max(os.fstat(file.fileno()).st_size, 1))
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    return array
 
 
 def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """`detect` from images and boxes to COCO results: resumption, hostile input, scores and OKS-NMS."""
 
 import json
+import struct
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pose2d.detection.oks_nms import INSTANCE_SCORES, oks_nms
 from pose2d.detection.options import DetectOptions
 from pose2d.detection.person_boxes import read_boxes
 from pose2d.errors import InputError
+from pose2d.files.storage import exclusive
 from pose2d.inference import infer
 from pose2d.networks.catalogue import build_network
 from pose2d.networks.checkpoints import load_checkpoint
@@ -152,7 +154,7 @@ def test_bad_images_and_boxes_are_skipped_and_listed(tmp_path: Path, capsys: pyt
         "000000000006.jpg",
         "outside its image",
         "no area",
-        "not finite",
+        "four finite numbers are needed",
     ):
         assert word in printed
     assert len(json.loads((tmp_path / "out.json.run.json").read_text())["skipped"]) == 7
@@ -326,3 +328,110 @@ def test_convert_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     ConvertCheckpoint(tmp_path / "a.pth", tmp_path / "b.safetensors").run()
     assert f"{len(state)} tensors" in capsys.readouterr().out
     load_checkpoint(tmp_path / "b.safetensors", build_network("sbl-small"))
+
+
+def write_annotations(path: Path, images: list[dict[str, Any]], persons: list[dict[str, Any]]) -> Path:
+    whole = [{"id": 1, "image_id": 1, "bbox": [10, 10, 40, 80], **person} for person in persons]
+    path.write_text(json.dumps({"images": images, "annotations": whole}))
+    return path
+
+
+def sideways(path: Path) -> None:
+    """Store a JPEG turned by a quarter, with the EXIF orientation that turns it back."""
+    image = cv2.imread(str(path))
+    cv2.imwrite(str(path), np.ascontiguousarray(np.rot90(image)), [cv2.IMWRITE_JPEG_QUALITY, 98])
+    tiff = b"II*\x00" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    block, data = b"Exif\x00\x00" + tiff, path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:])
+
+
+def test_a_photo_stored_sideways_is_seen_as_its_boxes_were_drawn(tmp_path: Path) -> None:
+    images, checkpoint = write_images(tmp_path / "images", 2), write_checkpoint(tmp_path / "a.safetensors")
+    first, second = (images / f"{number:012d}.jpg" for number in (1, 2))
+    second.write_bytes(first.read_bytes())
+    sideways(second)
+    sizes = {"width": 160, "height": 120}
+    listed = [{"id": 1, "file_name": first.name, **sizes}, {"id": 2, "file_name": second.name, **sizes}]
+    boxes = write_annotations(tmp_path / "b.json", listed, [{}, {"id": 2, "image_id": 2}])
+    detections = write_detections(tmp_path / "d.json", [(1, [10, 10, 40, 80], 1.0), (2, [10, 10, 40, 80], 1.0)])
+    for file in (boxes, detections, None):
+        run_detect(images, tmp_path / "out.json", checkpoint, boxes=file, flip=False)
+        entries = json.loads((tmp_path / "out.json").read_text())
+        upright, turned = (np.array(entry["keypoints"]).reshape(-1, 3)[:, :2] for entry in entries)
+        apart = np.abs(upright - turned).max(axis=1)
+        assert (apart < 0.5).sum() >= 14  # JPEG's noise moves an odd maximum of this untrained network
+    stored = [listed[0], listed[1] | {"width": 120, "height": 160}]
+    persons = read_boxes(write_annotations(tmp_path / "s.json", stored, [{"image_id": 2}]), images)
+    assert persons.images[0].read().shape == (160, 120, 3)
+    other = [listed[0] | {"width": 320, "height": 240}, listed[1]]
+    persons = read_boxes(write_annotations(tmp_path / "o.json", other, [{}]), images)
+    with pytest.raises(InputError, match="has 160 x 120 pixels, its annotations are made for 320 x 240"):
+        persons.images[0].read()
+
+
+def test_images_are_found_by_the_names_that_labelling_tools_write(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "export" / "images", 1)
+    for name in ("images/000000000001.jpg", "images\\000000000001.jpg", "/data/upload/000000000001.jpg"):
+        boxes = write_annotations(tmp_path / "b.json", [{"id": 1, "file_name": name}], [{}])
+        for root in (tmp_path / "export", folder):
+            if name.startswith("/") and root != folder:
+                continue
+            assert read_boxes(boxes, root).images[0].path.resolve() == folder / "000000000001.jpg"
+    two = [{"id": 1, "file_name": "a/000000000001.jpg"}, {"id": 2, "file_name": "b/000000000001.jpg"}]
+    with pytest.raises(InputError, match="would both be 000000000001"):
+        read_boxes(write_annotations(tmp_path / "b.json", two, [{}]), folder)
+
+
+def test_a_number_that_two_images_have_is_refused(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", 2)
+    (images / "cam2_000000000001.jpg").write_bytes((images / "000000000002.jpg").read_bytes())
+    with pytest.raises(InputError, match=r"could be 000000000001\.jpg or cam2_000000000001\.jpg"):
+        read_boxes(write_detections(tmp_path / "b.json", BOXES[:1]), images)
+    assert len(read_boxes(write_detections(tmp_path / "b.json", BOXES[1:2]), images)) == 1
+
+
+def test_fields_that_tools_leave_empty(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", 1)
+    listed: list[dict[str, Any]] = [{"id": 1, "file_name": "000000000001.jpg", "width": None, "height": None}]
+    kept: list[dict[str, Any]] = [
+        {"area": None},
+        {"keypoints": None},
+        {"id": "abc"},
+        {"image_id": "1"},
+        {"image_id": 1.0},
+    ]
+    for person in kept:
+        persons = read_boxes(write_annotations(tmp_path / "b.json", listed, [person]), images)
+        assert len(persons) == 1 and not persons.faults
+    wrong: list[Any] = [None, "abc", [1, 2, 3], [1, 2, 3, float("inf")], [1, 2, 3, 10**400], {"a": 1}]
+    persons = read_boxes(write_annotations(tmp_path / "b.json", listed, [{"bbox": box} for box in wrong]), images)
+    assert list(persons.faults) == [0, 1, 2, 3, 4, 5]
+    scores: list[Any] = [None, float("nan"), "0.5", [1]]
+    detections = write_detections(tmp_path / "d.json", [(1, [0, 0, 5, 5], score) for score in scores])
+    assert len(read_boxes(detections, images).faults) == 4
+    with pytest.raises(InputError, match=r"images\[0\]\.id is 12345678901234567890"):
+        read_boxes(write_annotations(tmp_path / "b.json", [listed[0] | {"id": 12345678901234567890}], [{}]), images)
+    with pytest.raises(InputError, match="only category_id 1 counts, and it has 2 of category 0"):
+        read_boxes(write_annotations(tmp_path / "b.json", listed, [{"category_id": 0}] * 2), images)
+
+
+def test_long_numbers_in_names_are_no_ids(tmp_path: Path) -> None:
+    images, checkpoint = write_images(tmp_path / "images", 1), write_checkpoint(tmp_path / "a.safetensors")
+    (images / "000000000001.jpg").rename(images / "IMG_12345678901234567890.jpg")
+    run_detect(images, tmp_path / "out.json", checkpoint)
+    assert json.loads((tmp_path / "out.json").read_text())[0]["image_id"] == 0
+
+
+def test_two_runs_at_once_into_one_file(tmp_path: Path) -> None:
+    images, checkpoint = write_images(tmp_path / "images", 1), write_checkpoint(tmp_path / "a.safetensors")
+    out = tmp_path / "out.json"
+    refused = pytest.raises(InputError, match=r"another run is writing to .*out\.json")
+    with exclusive(tmp_path / ".out.json.lock", out), refused:
+        run_detect(images, out, checkpoint)
+    run_detect(images, out, checkpoint)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "a.safetensors",
+        "images",
+        "out.json",
+        "out.json.run.json",
+    ]
