@@ -63,7 +63,7 @@ class CropBatch:
 
 @dataclass(frozen=True)
 class InferredBatch:
-    """What the network said of some persons.
+    """The network's prediction for some persons.
 
     Attributes:
         rows: of the persons among those asked for.
@@ -209,7 +209,7 @@ def crop_batches(
 def infer_crops(
     network: PoseNetwork, crops: CropBatch, skeleton: Skeleton, flip: bool = True, keep_maps: bool = True
 ) -> InferredBatch:
-    """What the network says of persons that are cut out already; arguments as of `infer_batches`."""
+    """The network's prediction for persons that are cut out already; arguments as of `infer_batches`."""
     pixels = torch.from_numpy(crops.pixels).to(network.device)
     output = predict(network, network.input_spec.normalise(pixels), skeleton.flip_pairs if flip else None)
     xy = apply_affine(invert_affine(crops.affines), output.xy_px.double().cpu().numpy())

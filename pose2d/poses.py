@@ -21,7 +21,7 @@ class Poses2D:
     Attributes:
         skeleton: names the k keypoints.
         xy_px: image pixels; the centre of pixel (0, 0) is at (0.0, 0.0).
-        raw_score: what the network says of each keypoint (heatmap maximum, 1 - sigma, ...); not calibrated.
+        raw_score: the network's own score per keypoint (heatmap maximum, 1 - sigma, ...); not calibrated.
         boxes_xywh: the person boxes that the crops were cut around, image pixels.
         sigma_px: the network's own standard deviation per axis in image pixels, or None where it has none.
     """

@@ -57,11 +57,11 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What a pose network says about a batch of crops.
+    """A pose network's prediction for a batch of crops.
 
     Attributes:
         xy_px: keypoints in crop pixels.
-        raw_score: the network's own score of each keypoint (heatmap maximum, one minus sigma, ...); not calibrated.
+        raw_score: the network's own score per keypoint (heatmap maximum, one minus sigma, ...); not calibrated.
         sigma_px: the network's own spread in crop pixels, per keypoint, where it has one.
         feature: the penultimate feature, a map or a vector, which confidence heads read.
         heatmaps: the heatmaps, where the family has them.

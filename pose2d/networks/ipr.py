@@ -3,7 +3,7 @@
 The 2D network for COCO is mmpose's: the trunk of SBL, a softmax over each map, and optionally the debiasing of
 Gu et al. (ICCV 2021). mmpose writes a score of one for every keypoint; here the score is the maximum of the softmaxed
 map, which says something of the keypoint. These are the rows "const." and "Hm" of table 2 in "On the Calibration of
-Human Pose Estimation". A softmaxed map sums to one, so its maximum is at most one and tells how wide it is: 1 / (2 pi
+Human Pose Estimation". A softmaxed map sums to one, so its maximum is at most one and shows how wide it is: 1 / (2 pi
 sigma^2) of a Gaussian of sigma cells. The network's own spread is the standard deviation under the softmax.
 """
 

@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of the networks, measured, beside what the paper says."""
+"""Parameters and multiply-accumulates of the networks, measured, beside the paper's figures."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def _adopt_target_cells(network: TorchPoseNetwork, path: Path) -> None:
 
 
 def checkpoint_metadata(path: str | Path) -> dict[str, str]:
-    """What a safetensors checkpoint says of its making; empty for other files."""
+    """How a safetensors checkpoint was made, by its metadata; empty for other files."""
     path = Path(path)
     if path.suffix != ".safetensors":
         return {}

@@ -34,7 +34,7 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions around a shortcut (ResNet-50 and deeper).
 
-    `stride_on` tells which convolution strides: "pytorch" the 3x3 (torchvision), "caffe" the first 1x1 (the original).
+    `stride_on` names the convolution that strides: "pytorch" the 3x3 (torchvision), "caffe" the first 1x1 (original).
     Both have the same state dict, so weights of one load silently wrong into the other.
     """
 

@@ -24,7 +24,7 @@ class SBL(HeatmapNetwork):
         width: of the ResNet's first stage; 64 as published.
         deconv_channels: of each of the three transposed convolutions; 256 as published.
         stride_on: "caffe" for the checkpoints of that name. They have the same entries as the others and load
-            silently wrong here without it; which of the two a file is, an image of a person tells: the right network's
+            silently wrong here without it; an image of a person shows which of the two a file is: the right one's
             heatmaps reach far higher maxima.
         input_spec: how the input is made; mmpose's checkpoints of this network read RGB.
     """

@@ -157,7 +157,7 @@ class TrainingRun(Generic[Network]):
 
         Args:
             config: dataclass of the run's options, for the reader.
-            counters: further numbers that `load` gives back.
+            counters: further numbers that `load` returns.
         """
         state = {
             "network": self.network.state_dict(),

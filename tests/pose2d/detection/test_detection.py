@@ -12,12 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pose2d.commands.convert_checkpoint import ConvertCheckpoint
 from pose2d.commands.detect import Detect
-from pose2d.commands.networks import Networks
 from pose2d.detection import detector as detection
 from pose2d.detection.detector import detect
-from pose2d.detection.oks_nms import INSTANCE_SCORES, oks_nms
 from pose2d.detection.options import DetectOptions
 from pose2d.detection.person_boxes import read_boxes
 from pose2d.errors import InputError
@@ -241,44 +238,6 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def _reference_official_oks_nms(xy: np.ndarray, scores: np.ndarray, areas: np.ndarray, threshold: float) -> list[int]:
-    """Greedy suppression pair by pair, from the words of the official one."""
-    order = sorted(range(len(xy)), key=lambda row: -scores[row])
-    kept: list[int] = []
-    for row in order:
-        similarities = []
-        for other in kept:
-            terms = []
-            for k, sigma in enumerate(COCO17.sigmas):
-                square = float(((xy[row, k] - xy[other, k]) ** 2).sum())
-                terms.append(np.exp(-square / (2 * sigma) ** 2 / ((areas[row] + areas[other]) / 2) / 2))
-            similarities.append(np.mean(terms))
-        if all(similarity <= threshold for similarity in similarities):
-            kept.append(row)
-    return kept
-
-
-def test_oks_nms() -> None:
-    rng = np.random.default_rng(3)
-    centres = rng.uniform(0, 200, (4, 17, 2))
-    xy = (centres[:, None] + rng.normal(0, 1.5, (4, 5, 17, 2))).reshape(20, 17, 2)
-    scores, areas = rng.permutation(20) / 20.0, rng.uniform(2000, 9000, 20)
-    kept = oks_nms(xy, scores, areas, COCO17.sigmas, 0.8)
-    assert kept.tolist() == _reference_official_oks_nms(xy, scores, areas, 0.8)
-    assert 4 <= len(kept) < 20
-    assert oks_nms(xy[:0], scores[:0], areas[:0], COCO17.sigmas).tolist() == []
-
-
-def test_instance_scores() -> None:
-    keypoints, box = np.array([[0.9, 0.1, 0.5], [0.1, 0.1, 0.2]]), np.array([0.5, 0.8])
-    assert INSTANCE_SCORES["rescored"](keypoints, box, True) == pytest.approx([0.5 * 0.7, 0.0])
-    assert INSTANCE_SCORES["mean-and-maximum"](keypoints, box, True) == pytest.approx(
-        [0.5 + 0.5 + 0.9, 0.8 + 0.4 / 3 + 0.2]
-    )
-    assert INSTANCE_SCORES["mean-and-maximum"](keypoints, box, False)[0] == pytest.approx(0.5 + 0.9)
-    assert INSTANCE_SCORES["mean"](keypoints, box, True) == pytest.approx([0.25, 0.8 * 0.4 / 3])
-
-
 def test_duplicates_are_left_out_of_detected_boxes(tmp_path: Path) -> None:
     images, checkpoint = write_images(tmp_path / "images", 1), write_checkpoint(tmp_path / "a.safetensors")
     twice: list[tuple[int, list[object], float]] = [(1, [10, 10, 40, 80], 0.9), (1, [10, 10, 40, 80], 0.5)]
@@ -287,47 +246,6 @@ def test_duplicates_are_left_out_of_detected_boxes(tmp_path: Path) -> None:
     assert len(json.loads(out.read_text())) == 1
     run_detect(images, out, checkpoint, boxes=boxes, flip=False, oks_threshold=1.0)
     assert len(json.loads(out.read_text())) == 2
-
-
-def test_networks_command_measures_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = ("sbl-r50", "rle-r50")
-    Networks(tmp_path / "n.json", names).run()
-    rows = {row["name"]: row for row in json.loads((tmp_path / "n.json").read_text())["rows"]}
-    assert tuple(rows) == names and rows["sbl-r50"]["input"] == "256x192"
-    # Table 2 of the paper.
-    for name, millions, macs in (("sbl-r50", 34.00, 5.46), ("rle-r50", 23.6, 4.0)):
-        assert rows[name]["params_m"] == pytest.approx(millions, abs=0.06)
-        assert rows[name]["gmacs"] == pytest.approx(macs, rel=0.01)
-        assert rows[name]["paper"] == {"input": "256x192", "params_m": millions, "gflops": macs}
-    assert "rle-r50" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("name", "millions"),
-    [
-        ("sbl-r152", 68.64),
-        ("hrnet-w32", 28.54),
-        ("hrnet-w48", 63.62),
-        ("vitpose-b", 89.99),
-        ("rle-hrnet-w32", 39.3),
-        ("rle-hrnet-w48", 75.6),
-        ("poseur-r50", 33.1),
-    ],
-)
-def test_parameters_equal_table_2(name: str, millions: float) -> None:
-    with torch.device("meta"):
-        network = build_network(name)
-    training_only = sum(p.numel() for n, p in network.named_parameters() if "flow" in n)
-    count = sum(p.numel() for p in network.parameters()) - training_only
-    assert count / 1e6 == pytest.approx(millions, abs=0.06)
-
-
-def test_convert_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    state = build_network("sbl-small").state_dict()
-    torch.save({"state_dict": state}, tmp_path / "a.pth")
-    ConvertCheckpoint(tmp_path / "a.pth", tmp_path / "b.safetensors").run()
-    assert f"{len(state)} tensors" in capsys.readouterr().out
-    load_checkpoint(tmp_path / "b.safetensors", build_network("sbl-small"))
 
 
 def write_annotations(path: Path, images: list[dict[str, Any]], persons: list[dict[str, Any]]) -> Path:
