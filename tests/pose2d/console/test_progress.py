@@ -156,7 +156,7 @@ def test_bars_in_one_another_on_a_terminal():
     assert shown.count("one is [done]") == 3 and shown.count("result") == 3
 
 
-def test_results_stay_in_the_file_that_stdout_is(monkeypatch):
+def test_results_stay_in_the_file_that_stdout_is():
     shown, piped = on_terminal(TWO_BARS, stdout_too=False)
     assert piped == "result\n" * 3 and "3/3" in shown and "result" not in shown
 
