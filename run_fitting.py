@@ -71,12 +71,12 @@ COMMANDS = {
         "--annotations GT.json --results A.json",
     ),
     "calibrate-file fit": Entry(
-        "calibration.commands.coco_commands:CalibrateFileFit",
+        "calibration.commands.calibrate_file:CalibrateFileFit",
         "learn better scores from results alone",
         "--annotations GT.json --results A.json --out CAL",
     ),
     "calibrate-file apply": Entry(
-        "calibration.commands.coco_commands:CalibrateFileApply",
+        "calibration.commands.calibrate_file:CalibrateFileApply",
         "and apply them",
         "--results A.json --calibrator CAL --out B.json",
     ),

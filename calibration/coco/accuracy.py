@@ -34,6 +34,11 @@ class Accuracy:
     keypoint_error: Float[np.ndarray, "n k"]
     instance_error: Float[np.ndarray, " n"]
 
+    def subset(self, chosen: Int[np.ndarray, " c"]) -> Accuracy:
+        """Of some of the detections, by number."""
+        columns = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Accuracy(**{name: v if name == "top_down" else v[chosen] for name, v in columns.items()})
+
     @property
     def judged(self) -> Bool[np.ndarray, " n"]:
         """Detections with a person: the samples of instance calibration."""

@@ -61,63 +61,6 @@ class CocoEval:
         return evaluation
 
 
-@dataclass(frozen=True)
-class CalibrateFileFit:
-    """Fit a calibrator to a results file and its truth; print what it wins on images that it has not seen."""
-
-    annotations: Path
-    """COCO annotation file (person_keypoints_*.json)."""
-    results: Path
-    """COCO keypoint results file of the same images."""
-    out: Path
-    """Calibrator to write: plain arrays (.npz) that can be opened safely."""
-    method: Literal["isotonic", "pose-aware"] = "pose-aware"
-    """isotonic: a monotone curve a keypoint. pose-aware: a tree ensemble on all confidences, the pose and its size."""
-    json: Path | None = None
-    """Write the cross-fitted numbers here."""
-    bootstrap: int = 1000
-    """Resamples of the images for the intervals; 0 for none."""
-    seed: int = 0
-    """Of the folds and of the resamples."""
-
-    def run(self) -> None:
-        """Cross-fit to judge, fit on everything, write."""
-        from calibration.coco.tables import print_evaluation
-        from calibration.file_calibration.calibrators import evaluate_calibrators, fit, save_calibrator
-        from pose2d.files.storage import write_json
-
-        evaluation, detections, accuracy = evaluate_calibrators(
-            self.annotations, self.results, (self.method,), bootstrap=self.bootstrap, seed=self.seed
-        )
-        print_evaluation(evaluation)
-        save_calibrator(self.out, self.method, fit(self.method, detections, accuracy))
-        print(f"wrote {self.out}")
-        if self.json is not None:
-            write_json(self.json, evaluation.as_dict())
-            print(f"wrote {self.json}")
-
-
-@dataclass(frozen=True)
-class CalibrateFileApply:
-    """Write a results file with calibrated scores; coordinates, order and further fields stay as they are."""
-
-    results: Path
-    """COCO keypoint results file."""
-    calibrator: Path
-    """What `calibrate-file fit` wrote, fitted on results of the same network."""
-    out: Path
-    """Results file to write."""
-
-    def run(self) -> None:
-        """Calibrate and write."""
-        from calibration.coco.json_files import write_results
-        from calibration.file_calibration.calibrators import apply_to_file, load_calibrator
-
-        entries = apply_to_file(load_calibrator(self.calibrator), self.results)
-        write_results(self.out, entries)
-        print(f"wrote {self.out}: {len(entries):,} detections with calibrated scores")
-
-
 def _named(results: tuple[Path, ...]) -> dict[str, Path]:
     """Files by a short name: the stem, or the path where two files share it."""
     from pose2d.errors import InputError

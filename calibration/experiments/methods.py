@@ -18,7 +18,7 @@ from calibration.coco.accuracy import accuracy_of
 from calibration.coco.evaluation import Confidence
 from calibration.coco.matching import match
 from calibration.experiments.comparison import detections_of, truth_of
-from calibration.file_calibration.calibrators import fit_isotonic
+from calibration.file_calibration.baselines import fit_isotonic
 from calibration.rescoring import AreaRegressor, rescore, sigma_px_from_maximum
 from pose2d.errors import InputError
 
@@ -141,9 +141,7 @@ def _isotonic(calibration: CachedFeatures, test: CachedFeatures) -> Confidence:
     truth = truth_of(calibration)
     detections = detections_of(calibration, truth)
     curves = fit_isotonic(detections, accuracy_of(match(truth, detections)), np.arange(len(calibration)))
-    fitted = curves.calibrate(detections_of(test, truth_of(test)))
-    assert fitted.keypoint is not None
-    return usual_confidence(fitted.keypoint)
+    return usual_confidence(curves.predict(detections_of(test, truth_of(test))))
 
 
 def temperature_scaled(calibration: CachedFeatures, raw_score: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
