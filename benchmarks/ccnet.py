@@ -21,14 +21,14 @@ import numpy as np
 import torch
 import tyro
 
-from calibration.ccnet.branches import HEADS, BranchInputs, Head
+from calibration.ccnet.branches import HEADS, BranchInputs
 from calibration.ccnet.cost import measure_ccnet
 from calibration.ccnet.feature_cache import cache_features
 from calibration.ccnet.features import peak_statistics
 from calibration.ccnet.losses import squared_error
 from calibration.ccnet.model import BranchSpec, CCNet
-from calibration.ccnet.training import train_branch
-from calibration.experiments.methods import BRANCH_TRAININGS
+from calibration.ccnet.options import Head
+from calibration.ccnet.training import BRANCH_TRAININGS, TrainingPersons, train_branch
 from pose2d.datasets.coco import read_coco
 from pose2d.files.storage import write_json
 from pose2d.networks.base import PoseNetwork, predict
@@ -138,12 +138,12 @@ def _with_real_features(
         start = time.perf_counter()
         cache = cache_features(network, dataset, folder)
         pass_s = time.perf_counter() - start
-        timed = []
+        persons, timed = TrainingPersons(cache), []
         for row in rows:
             # Two trainings, one of them ten epochs longer: what they share drops out.
             training = replace(BRANCH_TRAININGS[row.head], epochs=2, patience=99)
-            short = _seconds(lambda: train_branch(cache, training), 2)  # noqa: B023
-            long = _seconds(lambda: train_branch(cache, replace(training, epochs=12)), 2)  # noqa: B023
+            short = _seconds(lambda: train_branch(persons, training), 2)  # noqa: B023
+            long = _seconds(lambda: train_branch(persons, replace(training, epochs=12)), 2)  # noqa: B023
             epoch = max(long - short, 1e-9) / 10
             timed.append(replace(row, real_epoch_s=epoch, real_epoch_speedup=(pass_s + epoch) / epoch))
     return pass_s, timed

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from calibration.ccnet.options import ViewKind
 from pose2d.crops import padded_boxes
 from pose2d.datasets.coco import KeypointDataset
 
-ViewKind = Literal["cut", "patched"]
 _DEEPEST_LINE, _DEEPEST_BOX = 0.6, 0.3
 """Shares of the box that a cut at one side takes at most."""
 _PATCH_SIDES = (0.15, 0.8)
@@ -26,7 +25,7 @@ _LEAST_BOX_PX = 4.0
 
 
 @dataclass(frozen=True)
-class Views:
+class AlteredViews:
     """n persons, each seen in one altered view; row i of everything is the same person.
 
     Attributes:
@@ -53,7 +52,7 @@ class Views:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def select(self, rows: Int[np.ndarray, " m"]) -> Views:
+    def select(self, rows: Int[np.ndarray, " m"]) -> AlteredViews:
         """The persons in `rows`."""
         names = ("window_xyxy", "patch_xyxy", "present", "presence_known", "label_known")
         return replace(self, dataset=self.dataset.select(rows), **{name: getattr(self, name)[rows] for name in names})
@@ -82,7 +81,7 @@ class Views:
         return seen
 
 
-def cut_views(dataset: KeypointDataset, size_wh: tuple[int, int], padding: float, seed: int = 0) -> Views:
+def cut_views(dataset: KeypointDataset, size_wh: tuple[int, int], padding: float, seed: int = 0) -> AlteredViews:
     """Persons whose image ends at a line through their box (half of them) or at a box within it.
 
     Args:
@@ -108,7 +107,7 @@ def cut_views(dataset: KeypointDataset, size_wh: tuple[int, int], padding: float
         xy_px=np.where(inside[..., None], dataset.xy_px, 0.0),
         visible=np.where(inside, dataset.visible, 0),
     )
-    return Views(
+    return AlteredViews(
         "cut",
         as_annotated,
         window,
@@ -120,7 +119,7 @@ def cut_views(dataset: KeypointDataset, size_wh: tuple[int, int], padding: float
     )
 
 
-def patched_views(dataset: KeypointDataset, seed: int = 0) -> Views:
+def patched_views(dataset: KeypointDataset, seed: int = 0) -> AlteredViews:
     """Persons with a square patch over one of their labelled keypoints, grey, noisy or a piece of the same image.
 
     Args:
@@ -137,10 +136,10 @@ def patched_views(dataset: KeypointDataset, seed: int = 0) -> Views:
     window = np.tile([-np.inf, -np.inf, np.inf, np.inf], (len(dataset), 1))
     covered = _inside(dataset.xy_px, patch)
     labelled = dataset.labelled
-    return Views("patched", dataset, window, patch, labelled, labelled, ~(covered & labelled), seed)
+    return AlteredViews("patched", dataset, window, patch, labelled, labelled, ~(covered & labelled), seed)
 
 
-def views_of(kind: ViewKind, dataset: KeypointDataset, size_wh: tuple[int, int], padding: float) -> Views:
+def views_of(kind: ViewKind, dataset: KeypointDataset, size_wh: tuple[int, int], padding: float) -> AlteredViews:
     """Cut or patched views, by name; see `cut_views` and `patched_views`."""
     return cut_views(dataset, size_wh, padding) if kind == "cut" else patched_views(dataset)
 

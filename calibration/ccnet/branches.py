@@ -1,14 +1,14 @@
 """The four forms of CCNet's branch, what they read, and features read at the keypoints.
 
 Each form has two parts: `condense` keeps of a batch what the trained layers read, which is small and the same in every
-epoch; `forward` turns that into numbers a keypoint: a confidence's logit, a visibility's logit, three for losses that
+epoch; `forward` turns that into numbers for each keypoint: logits of confidence and visibility, three for losses that
 learn a variance or evidence, and a presence's logit where the branch has one.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from calibration.ccnet.features import PEAK_STATISTICS
+from calibration.ccnet.options import Head
 
-Head = Literal["linear", "conv", "local", "scores"]
-HEADS: tuple[Head, ...] = ("linear", "conv", "local", "scores")
 EXTRA = 3
-"""Outputs of a keypoint beside confidence, visibility and presence."""
+"""Outputs per keypoint beside confidence, visibility and presence."""
 _CONTEXT_CELLS = 5
 
 
@@ -71,35 +70,71 @@ def _pooled(feature: Tensor) -> Tensor:
     return feature.mean(dim=(2, 3)) if feature.ndim == 4 else feature
 
 
-class _Linear(nn.Module):
+@dataclass(frozen=True)
+class BranchShape:
+    """What a branch reads and how much it outputs.
+
+    Attributes:
+        channels: of the penultimate feature.
+        feature_is_map: whether that is a map rather than a vector.
+        keypoints: of the skeleton.
+        outputs: for each keypoint.
+    """
+
+    channels: int
+    feature_is_map: bool
+    keypoints: int
+    outputs: int
+
+
+class Branch(nn.Module, ABC):
+    """One form of the branch; `forward` maps condensed inputs to outputs (b, keypoints, outputs).
+
+    Args:
+        shape: of inputs and outputs.
+    """
+
+    def __init__(self, shape: BranchShape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    @abstractmethod
+    def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
+        """What of the inputs `forward` reads; small, and the same in every epoch."""
+
+    def per_keypoint(self, outputs: Float[Tensor, "b ko"]) -> Float[Tensor, "b k o"]:
+        """A layer's outputs by keypoint."""
+        return outputs.unflatten(1, (self.shape.keypoints, self.shape.outputs))
+
+
+class _Linear(Branch):
     """Global average pooling, one linear layer (the paper's supplement, B)."""
 
-    def __init__(self, channels: int, feature_is_map: bool, keypoints: int, outputs: int) -> None:
-        super().__init__()
-        self.standard = Standard(channels)
-        self.linear = nn.Linear(channels, outputs * keypoints)
+    def __init__(self, shape: BranchShape) -> None:
+        super().__init__(shape)
+        self.standard = Standard(shape.channels)
+        self.linear = nn.Linear(shape.channels, shape.outputs * shape.keypoints)
         nn.init.normal_(self.linear.weight, std=0.01)
         nn.init.zeros_(self.linear.bias)
-        self._keypoints, self._outputs = keypoints, outputs
 
     def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
         return (_pooled(inputs.feature),)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        return self.linear(self.standard(pooled)).unflatten(1, (self._keypoints, self._outputs))
+        return self.per_keypoint(self.linear(self.standard(pooled)))
 
 
-class _Convolutional(nn.Module):
+class _Convolutional(Branch):
     """Average pooling, 1x1 to 16 and 64 channels, two 3x3 of 64, global average pooling, one linear layer.
 
     0.077 to 0.081 M parameters for the published features of 32 to 256 channels. Of a vector it makes a 1x1 map.
     """
 
-    def __init__(self, channels: int, feature_is_map: bool, keypoints: int, outputs: int) -> None:
-        super().__init__()
-        self.standard = Standard(channels)
+    def __init__(self, shape: BranchShape) -> None:
+        super().__init__(shape)
+        self.standard = Standard(shape.channels)
         self.layers = nn.Sequential(
-            nn.Conv2d(channels, 16, 1),
+            nn.Conv2d(shape.channels, 16, 1),
             nn.ReLU(),
             nn.Conv2d(16, 64, 1),
             nn.ReLU(),
@@ -108,8 +143,7 @@ class _Convolutional(nn.Module):
             nn.Conv2d(64, 64, 3, padding=1),
             nn.ReLU(),
         )
-        self.linear = nn.Linear(64, outputs * keypoints)
-        self._keypoints, self._outputs = keypoints, outputs
+        self.linear = nn.Linear(64, shape.outputs * shape.keypoints)
 
     def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
         feature = inputs.feature if inputs.feature.ndim == 4 else inputs.feature[..., None, None]
@@ -117,28 +151,31 @@ class _Convolutional(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         feature = self.standard(feature.float().movedim(1, -1)).movedim(-1, 1)
-        return self.linear(self.layers(feature).mean(dim=(2, 3))).unflatten(1, (self._keypoints, self._outputs))
+        return self.per_keypoint(self.linear(self.layers(feature).mean(dim=(2, 3))))
 
 
-class _Scores(nn.Module):
+class _Scores(Branch):
     """The control: a perceptron on the raw scores."""
 
-    def __init__(self, channels: int, feature_is_map: bool, keypoints: int, outputs: int) -> None:
-        super().__init__()
-        self.standard = Standard(keypoints)
+    def __init__(self, shape: BranchShape) -> None:
+        super().__init__(shape)
+        self.standard = Standard(shape.keypoints)
         self.layers = nn.Sequential(
-            nn.Linear(keypoints, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, outputs * keypoints)
+            nn.Linear(shape.keypoints, 64),
+            nn.GELU(),
+            nn.Linear(64, 64),
+            nn.GELU(),
+            nn.Linear(64, shape.outputs * shape.keypoints),
         )
-        self._keypoints, self._outputs = keypoints, outputs
 
     def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
         return (inputs.raw_score,)
 
     def forward(self, raw_score: Tensor) -> Tensor:
-        return self.layers(self.standard(raw_score)).unflatten(1, (self._keypoints, self._outputs))
+        return self.per_keypoint(self.layers(self.standard(raw_score)))
 
 
-class _Local(nn.Module):
+class _Local(Branch):
     """Features at each keypoint, its peak, its place and the box's size; one code for the whole person beside."""
 
     local_channels = 8
@@ -146,14 +183,15 @@ class _Local(nn.Module):
     hidden = 32
     dropout = 0.4
 
-    def __init__(self, channels: int, feature_is_map: bool, keypoints: int, outputs: int) -> None:
-        super().__init__()
+    def __init__(self, shape: BranchShape) -> None:
+        super().__init__(shape)
+        channels, keypoints, outputs = shape.channels, shape.keypoints, shape.outputs
         own = 1 + PEAK_STATISTICS + 2 + 1
-        # So that three members stay at 0.08 M parameters, wide features get one number a keypoint, and those of
+        # So that three members stay at 0.08 M parameters, wide features get one number per keypoint, and those of
         # regression networks (2048 channels and more, where nothing is local) a narrow code alone.
         local_channels = self.local_channels if channels <= 64 else 1
         hidden = self.hidden if channels <= 512 else max(16384 // channels, 4)
-        self._is_map = feature_is_map and channels <= 512
+        self._is_map = shape.feature_is_map and channels <= 512
         whole = channels + keypoints * (1 + PEAK_STATISTICS + 2) + 2
         self.whole_standard = Standard(whole)
         self.own_standard = Standard(own)
@@ -195,12 +233,14 @@ class _Local(nn.Module):
         return self.head(torch.cat(parts, dim=-1)) + self.bias
 
 
-BRANCHES: dict[str, type[nn.Module]] = {
+BRANCHES: dict[Head, type[Branch]] = {
     "linear": _Linear,
     "conv": _Convolutional,
     "local": _Local,
     "scores": _Scores,
 }
+"""Forms of the branch by name."""
+HEADS: tuple[Head, ...] = tuple(BRANCHES)
 
 
 def features_at(feature: Float[Tensor, "b c h w"], xy_fraction: Float[Tensor, "b k 2"]) -> Float[Tensor, "b k c2"]:

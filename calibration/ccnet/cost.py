@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from calibration.ccnet.branches import BranchInputs, Head
+from calibration.ccnet.branches import BranchInputs
 from calibration.ccnet.features import PEAK_STATISTICS
 from calibration.ccnet.model import BranchSpec, CCNet
-from calibration.experiments.methods import BRANCH_TRAININGS
+from calibration.ccnet.options import Head
+from calibration.ccnet.training import BRANCH_TRAININGS
 from pose2d.networks.catalogue import Size, build_network
 from pose2d.skeletons import COCO17, Skeleton
 

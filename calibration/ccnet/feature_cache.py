@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibration.ccnet.altered_views import Views
+from calibration.ccnet.altered_views import AlteredViews
 from calibration.ccnet.features import CachedFeatures, peak_statistics
 from pose2d.console.progress import say, track
 from pose2d.crops import crop_scale
@@ -42,7 +42,7 @@ def cache_features(
     directory: str | Path,
     flip: bool = True,
     batch: int = 32,
-    views: Views | None = None,
+    views: AlteredViews | None = None,
     fabric: Fabric | None = None,
 ) -> CachedFeatures:
     """Run a network over a data set once, or open what an earlier run kept.
@@ -93,7 +93,7 @@ def cache_features(
 def _fill(
     network: PoseNetwork,
     dataset: KeypointDataset,
-    views: Views | None,
+    views: AlteredViews | None,
     folder: Path,
     key: dict[str, Any],
     flip: bool,
@@ -154,7 +154,7 @@ def _first_values(network: PoseNetwork, dataset: KeypointDataset, flip: bool) ->
 
 
 def _batches(
-    network: PoseNetwork, dataset: KeypointDataset, views: Views | None, flip: bool, batch: int
+    network: PoseNetwork, dataset: KeypointDataset, views: AlteredViews | None, flip: bool, batch: int
 ) -> Iterator[InferredBatch | Skipped]:
     if views is None:
         yield from infer_batches(network, dataset.image_paths, dataset.boxes_xywh, dataset.skeleton, flip, batch)
@@ -216,7 +216,7 @@ def _allocate(folder: Path, values: dict[str, np.ndarray], count: int) -> None:
         ) from None
 
 
-def _open(folder: Path, dataset: KeypointDataset, views: Views | None, network_hash: str) -> CachedFeatures:
+def _open(folder: Path, dataset: KeypointDataset, views: AlteredViews | None, network_hash: str) -> CachedFeatures:
     about = read_json(folder / "cache.json")
     try:
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in about["arrays"]}

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from calibration.ccnet.altered_views import Views
+from calibration.ccnet.altered_views import AlteredViews
 from calibration.oks import falloff_px, keypoint_oks
 from pose2d.datasets.coco import KeypointDataset
 from pose2d.networks.base import NetworkOutput
@@ -44,7 +44,7 @@ class CachedFeatures:
     scale: Float[np.ndarray, " n"]
     feature: Shaped[np.ndarray, "n ..."]
     network_hash: str
-    views: Views | None = None
+    views: AlteredViews | None = None
     size_wh: tuple[int, int] | None = None
     cell_px: float | None = None
 

@@ -7,6 +7,7 @@ without a label do not count. Each loss is a mean over what counts, so that its 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -113,13 +114,36 @@ def known_cross_entropy(
 
 KeypointLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(confidence, extra outputs (b, k, 3), target, labelled) -> loss."""
+InstanceLoss = Callable[[Tensor, Tensor], Tensor]
+"""(instance confidence, instance target) -> loss."""
 
-CONFIDENCE_LOSSES: dict[str, KeypointLoss] = {
-    "mse": lambda confidence, extra, target, labelled: squared_error(confidence, target, labelled),
-    "bce": lambda confidence, extra, target, labelled: cross_entropy(confidence, target, labelled),
-    "heteroscedastic": lambda confidence, extra, target, labelled: heteroscedastic(
-        confidence, extra[..., 0], target, labelled
+
+@dataclass(frozen=True)
+class ConfidenceLoss:
+    """What confidences are trained by.
+
+    Attributes:
+        keypoint: loss of the keypoints.
+        instance: loss of the instances, added to it; None for none.
+        instance_weight: its weight.
+    """
+
+    keypoint: KeypointLoss
+    instance: InstanceLoss | None = None
+    instance_weight: float = 0.0
+
+
+CONFIDENCE_LOSSES: dict[str, ConfidenceLoss] = {
+    "mse": ConfidenceLoss(lambda confidence, _, target, labelled: squared_error(confidence, target, labelled)),
+    "bce": ConfidenceLoss(lambda confidence, _, target, labelled: cross_entropy(confidence, target, labelled)),
+    "heteroscedastic": ConfidenceLoss(
+        lambda confidence, extra, target, labelled: heteroscedastic(confidence, extra[..., 0], target, labelled)
     ),
-    "evidential": lambda confidence, extra, target, labelled: evidential(confidence, extra, target, labelled),
+    "evidential": ConfidenceLoss(evidential),
+    "ap": ConfidenceLoss(
+        lambda confidence, _, target, labelled: squared_error(confidence, target, labelled),
+        average_precision_surrogate,
+        instance_weight=0.1,
+    ),
 }
-"""Keypoint losses of section 6.4 by name; "mse" is the paper's choice. ("ap" adds the surrogate to the instances.)"""
+"""Losses of section 6.4 by name; "mse" is the paper's choice."""

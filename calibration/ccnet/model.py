@@ -17,6 +17,7 @@ with and without a branch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -24,8 +25,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from calibration.calibrated_poses import CalibratedPoses2D
-from calibration.ccnet.branches import BRANCHES, EXTRA, BranchInputs, Head, Standard
+from calibration.ccnet.branches import BRANCHES, EXTRA, Branch, BranchInputs, BranchShape, Standard
 from calibration.ccnet.features import CachedFeatures, peak_statistics
+from calibration.ccnet.options import Head
 from pose2d.errors import InputError
 from pose2d.inference import InferredBatch
 from pose2d.poses import Poses2D
@@ -101,14 +103,12 @@ class CCNet(nn.Module):
         keypoints = len(SKELETONS[spec.skeleton])
         if spec.head not in BRANCHES:
             raise InputError(f"there is no branch {spec.head!r}; known are {', '.join(BRANCHES)}")
-        outputs = 2 + EXTRA + spec.presence
-        self.members = nn.ModuleList(
-            BRANCHES[spec.head](spec.channels, spec.feature_is_map, keypoints, outputs) for _ in range(spec.members)
-        )
+        shape = BranchShape(spec.channels, spec.feature_is_map, keypoints, outputs=2 + EXTRA + spec.presence)
+        self.members = nn.ModuleList(BRANCHES[spec.head](shape) for _ in range(spec.members))
 
     def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
         """What of the inputs the trained layers read; it is small, and the same in every epoch."""
-        return self.members[0].condense(inputs)  # type: ignore[operator]
+        return cast(Branch, self.members[0]).condense(inputs)
 
     def decide(self, *condensed: Tensor) -> BranchOutput:
         """Confidences, visibilities and presences from condensed inputs."""

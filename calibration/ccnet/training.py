@@ -7,17 +7,17 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from calibration.ccnet.branches import Head
 from calibration.ccnet.features import CachedFeatures
-from calibration.ccnet.losses import CONFIDENCE_LOSSES, average_precision_surrogate, known_cross_entropy
+from calibration.ccnet.losses import CONFIDENCE_LOSSES, known_cross_entropy
 from calibration.ccnet.model import BranchSpec, CCNet, inputs_of_cache
+from calibration.ccnet.options import Head
 from pose2d.console.progress import track
 from pose2d.errors import InputError
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _CONDENSE_BATCH = 256
-Loss = Literal["mse", "bce", "heteroscedastic", "evidential", "ap"]
 Target = Callable[[CachedFeatures], Float[np.ndarray, "n k"]]
 """Accuracy of every keypoint of a cache, in [0, 1]; it counts where the keypoint is labelled."""
 
@@ -36,12 +35,12 @@ class BranchTraining:
 
     Attributes:
         head: form of the branch.
-        loss: of confidences: "mse" is equation 20, the others section 6.4's; "ap" is "mse" plus the surrogate.
+        loss: of confidences, by its name in `CONFIDENCE_LOSSES`: "mse" is equation 20, the others are section 6.4's.
         visibility_weight: lambda of equation 22.
         presence_weight: of the presence's cross-entropy, where persons are also seen cut (`altered_views`).
         instance_weight: weight of the squared error of sum(v s) / sum(v) to the instance's OKS; 0 in the paper.
         epochs: at most, of the persons as they are; with views there are fewer, so that as many steps are made.
-        batch: persons a step.
+        batch: persons per step.
         lr: of Adam; a tenth after 60 % and again after 85 % of the epochs.
         weight_decay: decoupled, of matrices.
         patience: epochs without a better held-out loss before training stops; with views fewer likewise.
@@ -51,7 +50,7 @@ class BranchTraining:
     """
 
     head: Head = "local"
-    loss: Loss = "mse"
+    loss: str = "mse"
     visibility_weight: float = 0.1
     presence_weight: float = 0.1
     instance_weight: float = 0.0
@@ -63,6 +62,38 @@ class BranchTraining:
     members: int = 1
     held_out: float = 0.15
     seed: int = 0
+
+
+BRANCH_TRAININGS: dict[Head, BranchTraining] = {
+    "scores": BranchTraining(head="scores", epochs=60, patience=15),
+    "linear": BranchTraining(head="linear", epochs=100, patience=25, lr=2e-2),
+    "conv": BranchTraining(head="conv", epochs=24, patience=6, batch=64),
+    "local": BranchTraining(head="local", epochs=60, patience=12, members=3),
+}
+"""How each form of the branch is trained; chosen on the validation split."""
+
+
+@dataclass(frozen=True)
+class TrainingPersons:
+    """Cached features of the persons that a branch is trained on.
+
+    Attributes:
+        plain: the persons as they are, best of images that the pose network was not trained on.
+        validation: persons that tell when to stop; None: a share of the images of `plain` is held out.
+        views: the persons of `plain` seen cut or patched. Keypoints that are cut away do not count in the confidence's
+            loss, and count in the visibility's as what an annotator would have left out; those under a patch do not
+            count in the visibility's. With cut views the branch learns presence.
+        validation_views: those of `validation`.
+    """
+
+    plain: CachedFeatures
+    validation: CachedFeatures | None = None
+    views: Sequence[CachedFeatures] = ()
+    validation_views: Sequence[CachedFeatures] = ()
+
+    def without_views(self) -> TrainingPersons:
+        """The persons as they are alone; the paper's forms learn from these."""
+        return TrainingPersons(self.plain, self.validation)
 
 
 @dataclass(frozen=True)
@@ -120,49 +151,45 @@ class _Samples:
 
 
 def train_branch(
-    cache: CachedFeatures,
+    persons: TrainingPersons,
     config: BranchTraining,
     network_name: str = "",
-    validation: CachedFeatures | None = None,
     target: Target = CachedFeatures.keypoint_oks,
-    views: Sequence[CachedFeatures] = (),
-    validation_views: Sequence[CachedFeatures] = (),
     fabric: Fabric | None = None,
 ) -> TrainedBranch:
     """Train a branch on cached features of a frozen network.
 
     Args:
-        cache: persons to train on, best of images that the pose network was not trained on.
+        persons: to train on and to stop by.
         config: how.
         network_name: for the record.
-        validation: persons that tell when to stop; without, a share of the cache's images is held out.
         target: accuracy to predict; the OKS, or PCK (`calibration.experiments.targets`).
-        views: the same persons seen cut or patched. Keypoints that are cut away do not count in the confidence's loss,
-            and count in the visibility's as what an annotator would have left out; those under a patch do not count
-            in the visibility's. With cut views the branch learns presence.
-        validation_views: those of `validation`.
         fabric: device, precision and processes, each of which takes its share of every batch; None for this process
             and the CPU. The branch comes back on the CPU.
 
     Raises:
-        InputError: there is nothing to train on, or a loss is not finite.
+        InputError: there is no such loss, nothing to train on, or a loss is not finite.
     """
+    if config.loss not in CONFIDENCE_LOSSES:
+        raise InputError(f"there is no loss {config.loss!r}; known are {', '.join(CONFIDENCE_LOSSES)}")
     start = time.monotonic()
+    plain, views = persons.plain, persons.views
     spec = BranchSpec(
         config.head,
-        cache.poses.skeleton.name,
-        int(cache.feature.shape[1]),
-        cache.feature.ndim == 4,
+        plain.poses.skeleton.name,
+        int(plain.feature.shape[1]),
+        plain.feature.ndim == 4,
         network_name,
-        cache.network_hash,
+        plain.network_hash,
         presence=any(view.views is not None and view.views.kind == "cut" for view in views),
-        size_wh=cache.size_wh,
+        size_wh=plain.size_wh,
     )
     branch = CCNet(spec)
-    samples = _Samples.joined([_samples(branch, part, target) for part in (cache, *views)])
-    if validation is not None:
+    samples = _Samples.joined([_samples(branch, part, target) for part in (plain, *views)])
+    if persons.validation is not None:
         train = samples
-        held_out = _Samples.joined([_samples(branch, part, target) for part in (validation, *validation_views)])
+        stop_by = (persons.validation, *persons.validation_views)
+        held_out = _Samples.joined([_samples(branch, part, target) for part in stop_by])
     else:
         train, held_out = _split(samples, config)
     passes = 1 + len(views)
@@ -180,8 +207,7 @@ def train_branch(
         history = [*history, _held_out_loss(branch, held_out, config)]
     else:
         branch = members[0]
-    persons = round(len(train) / passes)
-    return TrainedBranch(branch.eval(), tuple(history), time.monotonic() - start, persons)
+    return TrainedBranch(branch.eval(), tuple(history), time.monotonic() - start, round(len(train) / passes))
 
 
 def _samples(branch: CCNet, cache: CachedFeatures, target: Target) -> _Samples:
@@ -214,7 +240,8 @@ def _split(samples: _Samples, config: BranchTraining) -> tuple[_Samples, _Sample
     count = min(max(round(config.held_out * len(images)), 1), len(images) - 1)
     chosen = np.random.default_rng(config.seed).permutation(images)[:count]
     mark = np.isin(samples.image_ids, chosen)
-    return tuple(samples.rows(torch.from_numpy(np.flatnonzero(rows))) for rows in (~mark, mark))  # type: ignore[return-value]
+    train, held_out = (samples.rows(torch.from_numpy(np.flatnonzero(rows))) for rows in (~mark, mark))
+    return train, held_out
 
 
 class _Objective(nn.Module):
@@ -227,22 +254,22 @@ class _Objective(nn.Module):
     def forward(self, condensed: tuple[Tensor, ...], truth: dict[str, Tensor]) -> Tensor:
         output, config = self.branch.decide(*condensed), self._config
         target, labelled = truth["target"], truth["labelled"]
-        name = "mse" if config.loss == "ap" else config.loss
-        loss = CONFIDENCE_LOSSES[name](output.confidence, output.extra, target, labelled)
+        of_confidence = CONFIDENCE_LOSSES[config.loss]
+        loss = of_confidence.keypoint(output.confidence, output.extra, target, labelled)
         visibility = known_cross_entropy(output.visibility_logit, labelled, truth["label_known"])
         loss = loss + config.visibility_weight * visibility
         if output.presence_logit is not None:
             presence = known_cross_entropy(output.presence_logit, truth["present"], truth["presence_known"])
             loss = loss + config.presence_weight * presence
-        if config.instance_weight or config.loss == "ap":
+        if config.instance_weight or of_confidence.instance is not None:
             weight = output.visibility
             instance = (weight * output.confidence).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
             count = labelled.sum(dim=1).clamp_min(1)
             accuracy = (target * labelled).sum(dim=1) / count
             if config.instance_weight:
                 loss = loss + config.instance_weight * (instance - accuracy).square().mean()
-            if config.loss == "ap":
-                loss = loss + 0.1 * average_precision_surrogate(instance, accuracy)
+            if of_confidence.instance is not None:
+                loss = loss + of_confidence.instance_weight * of_confidence.instance(instance, accuracy)
         return loss
 
 

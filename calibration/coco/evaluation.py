@@ -186,7 +186,7 @@ def evaluate_keypoints(
             choices = dict(standard_confidences(matches, accuracy, seed))
             choices |= {title: _checked(title, c, matches) for title, c in (confidences or {}).items()}
             for title, confidence in track(choices.items(), f"judging {name}, confidences"):
-                row, ap_samples = _judge(name, detections.name, title, part, matches, accuracy, confidence, counts)
+                row, ap_samples = _judge((name, title, part), matches, accuracy, confidence, counts)
                 if part in first:
                     ap, samples = first[part]
                     paired = None if samples is None or ap_samples is None else interval(ap_samples - samples)
@@ -249,21 +249,20 @@ def _checked(title: str, confidence: Confidence, matches: KeypointMatches) -> Co
 
 
 def _judge(
-    source: str,
-    file: str,
-    title: str,
-    part: str,
+    names: tuple[str, str, str],
     matches: KeypointMatches,
     accuracy: Accuracy,
     confidence: Confidence,
     counts: np.ndarray | None,
 ) -> tuple[EvaluationRow, np.ndarray | None]:
+    """A row of the evaluation, by its source, confidence and part, and the resamples of its AP."""
+    source, title, part = names
     ranked = rank(matches, confidence.instance)
     intervals, ap_samples = ({}, None) if counts is None else _intervals(ranked, counts)
     judged = accuracy.judged
     row = EvaluationRow(
         source=source,
-        file=file,
+        file=matches.detections.name,
         confidence_name=title,
         part=part,
         stats=stats_of(ranked),

@@ -2,111 +2,94 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from rich.console import Console
-from rich.table import Table
 
 from calibration.coco.bootstrap import Interval
 from calibration.coco.evaluation import EvaluationRow, KeypointEvaluation
 from calibration.coco.metrics import Calibration
+from pose2d.console.tables import Cell, Number, ResultTable, Section, print_tables
 
-_UNDEFINED = "–"
+_STATS = ("AP50", "AP75", "APM", "APL", "AR")
 
 
 def print_evaluation(evaluation: KeypointEvaluation, console: Console | None = None) -> None:
     """Print the rows (how they rank, then how they are calibrated), and what a reader must know beside."""
-    console = console or wide_console()
+    print_tables(evaluation_tables(evaluation), console)
+
+
+def evaluation_tables(evaluation: KeypointEvaluation) -> list[ResultTable]:
+    """How the rows rank, and how they are calibrated."""
     counts = f"{evaluation.num_images:,} images, {evaluation.num_persons:,} persons"
-    console.print(_ranking_table(evaluation.rows, f"Ranking: {counts}, {evaluation.num_detections:,} detections"))
-    console.print(_calibration_table(evaluation.rows, "Calibration against OKS"))
-    if any(row.intervals for row in evaluation.rows):
-        console.print(
-            "\\[low, high]: 95 % over resampled images; differences are paired, to the first row.", style="dim"
-        )
-    console.print("AR - AP: what a better confidence can still win on these very poses.", style="dim")
-    console.print("ECE: 10 bins of equal width / of equal mass. AUSE: normalised by the mean / raw.", style="dim")
-    console.print("Error: end-point error over the falloff length 2 sigma_k sqrt(area).", style="dim")
-    for note in evaluation.notes:
-        console.print(f"note: {note}", style="yellow", highlight=False, markup=False)
+    brackets = "[low, high]: 95 % over resampled images; differences are paired, to the first row."
+    notes = (
+        *([brackets] if any(row.intervals for row in evaluation.rows) else []),
+        "AR - AP: what a better confidence can still win on these very poses.",
+        "ECE: 10 bins of equal width / of equal mass. AUSE: normalised by the mean / raw.",
+        "Error: end-point error over the falloff length 2 sigma_k sqrt(area).",
+        *(f"note: {note}" for note in evaluation.notes),
+    )
+    ranking = ResultTable(
+        f"Ranking: {counts}, {evaluation.num_detections:,} detections",
+        ("confidence", "AP", *_STATS, "AR - AP", "AP - first"),
+        _by_source(evaluation.rows, lambda row: [_ranking_cells(row)]),
+    )
+    calibration = ResultTable(
+        "Calibration against OKS",
+        ("confidence", "of", "n", "Pearson", "ECE", "AUSE, 1 - OKS", "AUSE, error", "Brier"),
+        _by_source(evaluation.rows, _calibration_rows),
+        notes,
+        texts=2,
+    )
+    return [ranking, calibration]
 
 
-def wide_console() -> Console:
-    """The terminal, or a page wide enough for the tables where the output goes to a file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+def _by_source(
+    rows: Sequence[EvaluationRow], rows_of: Callable[[EvaluationRow], list[list[Cell]]]
+) -> tuple[Section, ...]:
+    return tuple(
+        Section(source, [cells for row in group for cells in rows_of(row)])
+        for source, group in groupby(rows, lambda row: row.source)
+    )
 
 
-def _ranking_table(rows: Sequence[EvaluationRow], title: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("confidence", overflow="fold")
-    for name in ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR - AP", "AP - first"):
-        table.add_column(name, justify="right", no_wrap=name not in ("AP", "AP - first"))
-    source = None
-    for row in rows:
-        if row.source != source:
-            table.add_section()
-            table.add_row(f"[bold]{row.source}[/bold]")
-            source = row.source
-        table.add_row(
-            row.label,
-            _percent(row.stats.AP) + _span(row.intervals.get("AP")),
-            *(_percent(getattr(row.stats, name)) for name in ("AP50", "AP75", "APM", "APL", "AR")),
-            f"{100 * row.winnable:.1f}" if row.stats.AP >= 0 else _UNDEFINED,
-            ""
-            if row.ap_difference is None
-            else f"{100 * row.ap_difference[0]:+.1f}" + _span(row.ap_difference[1], "+"),
-        )
-    return table
+def _ranking_cells(row: EvaluationRow) -> list[Cell]:
+    stats = [_percent(getattr(row.stats, name)) for name in _STATS]
+    winnable = row.winnable if row.stats.AP >= 0 else float("nan")
+    difference = None
+    if row.ap_difference is not None:
+        value, found = row.ap_difference
+        difference = Number(value, *_bounds(found), digits=1, factor=100.0, signed=True)
+    ap = _percent(row.stats.AP, row.intervals.get("AP"))
+    return [row.label, ap, *stats, Number(winnable, digits=1, factor=100.0), difference]
 
 
-def _calibration_table(rows: Sequence[EvaluationRow], title: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("confidence", overflow="fold")
-    table.add_column("of", justify="left")
-    for name in ("n", "Pearson", "ECE", "AUSE, 1 - OKS", "AUSE, error", "Brier"):
-        table.add_column(name, justify="right", no_wrap=True)
-    source = None
-    for row in rows:
-        if row.source != source:
-            table.add_section()
-            table.add_row(f"[bold]{row.source}[/bold]")
-            source = row.source
-        table.add_row(row.label, "keypoints", *_calibration_cells(row.keypoint))
-        table.add_row("", "instances", *_calibration_cells(row.instance))
-    return table
-
-
-def _calibration_cells(calibration: Calibration | None) -> list[str]:
-    if calibration is None:
-        return [_UNDEFINED] * 6
+def _calibration_rows(row: EvaluationRow) -> list[list[Cell]]:
     return [
-        f"{calibration.count:,}",
-        _number(calibration.pearson),
-        f"{_number(calibration.ece)} / {_number(calibration.ece_mass)}",
-        f"{_number(calibration.ause)} / {_number(calibration.ause_raw)}",
-        f"{_number(calibration.ause_epe)} / {_number(calibration.ause_epe_raw)}",
-        _number(calibration.brier),
+        [row.label, "keypoints", *_calibration_cells(row.keypoint)],
+        ["", "instances", *_calibration_cells(row.instance)],
     ]
 
 
-def _difference(row: EvaluationRow) -> str:
-    if row.ap_difference is None:
-        return ""
-    difference, found = row.ap_difference
-    return f"{100 * difference:+.1f}" + _span(found, "+")
+def _calibration_cells(calibration: Calibration | None) -> list[Cell]:
+    if calibration is None:
+        return [Number(float("nan"))] * 6
+    return [
+        f"{calibration.count:,}",
+        Number(calibration.pearson),
+        (Number(calibration.ece), Number(calibration.ece_mass)),
+        (Number(calibration.ause), Number(calibration.ause_raw)),
+        (Number(calibration.ause_epe), Number(calibration.ause_epe_raw)),
+        Number(calibration.brier),
+    ]
 
 
-def _percent(value: float) -> str:
-    return _UNDEFINED if value < 0 else f"{100 * value:.1f}"
+def _percent(value: float, found: Interval | None = None) -> Number:
+    """One of pycocotools' numbers, which gives -1 where it is undefined."""
+    return Number(value if value >= 0 else float("nan"), *_bounds(found), digits=1, factor=100.0)
 
 
-def _number(value: float) -> str:
-    return _UNDEFINED if math.isnan(value) else f"{value:.3f}"
-
-
-def _span(found: Interval | None, sign: str = "") -> str:
-    if found is None or math.isnan(found.low):
-        return ""
-    return f" [{100 * found.low:{sign}.1f}, {100 * found.high:{sign}.1f}]".replace("[", "\\[")
+def _bounds(found: Interval | None) -> tuple[float | None, float | None]:
+    return (None, None) if found is None else (found.low, found.high)

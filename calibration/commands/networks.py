@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from calibration.ccnet.options import Head
 from pose2d.commands.networks import Networks
 
 
@@ -15,7 +15,7 @@ class NetworksWithCCNet(Networks):
     Beside each stands what CCNet adds to it; table 2 adds 0.08 M parameters and 0.06 GFLOPs at most.
     """
 
-    head: Literal["local", "conv", "linear", "scores"] = "local"
+    head: Head = "local"
     """Form of CCNet: local is this project's, conv and linear are the paper's, scores the control."""
 
     def further(self, name: str) -> dict[str, float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +19,7 @@ from calibration.coco.files import KeypointDetections, KeypointTruth
 from calibration.coco.matching import KeypointMatches, match, rank, stats_of
 from calibration.coco.metrics import Calibration, calibration_of
 from calibration.oks import falloff_px
+from pose2d.console.tables import Cell, Number, ResultTable, Section
 
 
 @dataclass(frozen=True)
@@ -151,41 +151,36 @@ def _normalised_error(cache: CachedFeatures) -> np.ndarray:
     return distance / falloff_px(np.maximum(cache.dataset.areas, 1.0)[:, None], cache.dataset.skeleton.sigmas)
 
 
-def comparison_lines(rows: Sequence[ComparedConfidence], references: Sequence[str], title: str) -> list[str]:
-    """The table as plain text."""
-    head = f"{'confidence':24s} {'AP':>5s} {'interval':>14s}"
+def comparison_table(rows: Sequence[ComparedConfidence], references: Sequence[str], title: str) -> ResultTable:
+    """Methods side by side: AP and gains in per cent, calibration of keypoints and of instances ("i")."""
+    columns = ("confidence", "AP", *(f"AP - {name}" for name in references), "kp r", "inst r")
+    return ResultTable(
+        title,
+        (*columns, "ECE", "AUSE", "iECE", "iAUSE", "AUC"),
+        (Section(None, [_cells(row, references) for row in rows]),),
+        (f"AR {100 * rows[0].ar:.1f} for all. Gains in points, with paired 95 % intervals over images.",),
+    )
+
+
+def _cells(row: ComparedConfidence, references: Sequence[str]) -> list[Cell]:
+    gains: list[Cell] = []
     for name in references:
-        head += f" {'AP - ' + name:>22s}"
-    head += f" {'kp r':>6s} {'inst r':>6s} {'ECE':>6s} {'AUSE':>6s} {'iECE':>6s} {'iAUSE':>6s} {'AUC':>5s}"
-    lines = [title, head]
-    for row in rows:
-        line = f"{row.name:24s} {100 * row.ap:5.1f} {_span(row.ap_interval):>14s}"
-        for name in references:
-            if name in row.gains:
-                gain, span = row.gains[name]
-                line += f" {f'{100 * gain:+.2f} ' + _span(span, '+.2f'):>22s}"
-            else:
-                line += f" {'':>22s}"
-        key = row.keypoint
-        line += f" {_number(key.pearson if key else None)} {_number(row.instance.pearson)}"
-        line += f" {_number(key.ece if key else None)} {_number(key.ause if key else None)}"
-        line += f" {_number(row.instance.ece)} {_number(row.instance.ause)} {_number(row.visibility_auc, 5)}"
-        lines.append(line)
-    lines.append(f"AR {100 * rows[0].ar:.1f} for all. Gains in points, with paired 95 % intervals over images.")
-    return lines
+        gain, span = row.gains.get(name, (float("nan"), None))
+        gains.append(None if span is None else percent(gain, span, digits=2, signed=True))
+    key = row.keypoint
+    numbers = (
+        *(key.pearson if key else None, row.instance.pearson),
+        *(key.ece if key else None, key.ause if key else None),
+        *(row.instance.ece, row.instance.ause, row.visibility_auc),
+    )
+    return [
+        row.name,
+        percent(row.ap, row.ap_interval),
+        *gains,
+        *(Number(float("nan") if value is None else value) for value in numbers),
+    ]
 
 
-def _number(value: float | None, width: int = 6) -> str:
-    return f"{'–' if value is None or np.isnan(value) else f'{value:.3f}':>{width}s}"
-
-
-def _span(span: Interval, form: str = ".1f") -> str:
-    return f"[{100 * span.low:{form}}, {100 * span.high:{form}}]"
-
-
-def write_lines(path: str | Path, lines: Sequence[str]) -> None:
-    """Write a table, whole or not at all."""
-    from pose2d.files.storage import atomic_path
-
-    with atomic_path(path) as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def percent(value: float, span: Interval, digits: int = 1, signed: bool = False) -> Number:
+    """A share with its interval, shown in per cent."""
+    return Number(value, span.low, span.high, digits, factor=100.0, signed=signed)

@@ -62,7 +62,7 @@ def low_level_features(
         network: whose features the cache holds.
         cache: persons as they are, without views.
         directory: where caches lie.
-        batch: persons a step.
+        batch: persons per step.
 
     Raises:
         InputError: the network has no stage that is known to be an early one.
@@ -73,7 +73,7 @@ def low_level_features(
         return np.load(path)
     stage = _early_stage(network)
     kept: list[Tensor] = []
-    handle = stage.register_forward_hook(lambda module, inputs, output: kept.append(_on_grid(output)))
+    handle = stage.register_forward_hook(lambda _module, _inputs, output: kept.append(_on_grid(output)))
     parts = []
     try:
         for images, _ in _crops(network, cache, batch):
@@ -84,7 +84,7 @@ def low_level_features(
     finally:
         handle.remove()
     values = np.concatenate(parts)
-    with atomic_path(path) as partial, open(partial, "wb") as file:
+    with atomic_path(path) as partial, partial.open("wb") as file:
         np.save(file, values)
     return values
 
@@ -108,7 +108,7 @@ def fine_tuned_features(
         others: further persons to compute features of.
         minutes: of training, at most; one pass over the persons is finished whatever it takes.
         lr: of the copy's trained parameters.
-        batch: persons a step.
+        batch: persons per step.
         seed: of the head's weights.
 
     Returns:

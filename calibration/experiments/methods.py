@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 
 from calibration.aggregation import above_threshold
-from calibration.ccnet.branches import Head
 from calibration.ccnet.features import CachedFeatures
 from calibration.ccnet.model import calibrate_cache
-from calibration.ccnet.training import BranchTraining, TrainedBranch, train_branch
+from calibration.ccnet.options import Head
+from calibration.ccnet.training import BRANCH_TRAININGS, TrainedBranch, TrainingPersons, train_branch
 from calibration.coco.accuracy import accuracy_of
 from calibration.coco.evaluation import Confidence
 from calibration.coco.matching import match
@@ -21,14 +21,6 @@ from calibration.experiments.comparison import detections_of, truth_of
 from calibration.file_calibration.baselines import fit_isotonic
 from calibration.rescoring import AreaRegressor, rescore, sigma_px_from_maximum
 from pose2d.errors import InputError
-
-BRANCH_TRAININGS: dict[Head, BranchTraining] = {
-    "scores": BranchTraining(head="scores", epochs=60, patience=15),
-    "linear": BranchTraining(head="linear", epochs=100, patience=25, lr=2e-2),
-    "conv": BranchTraining(head="conv", epochs=24, patience=6, batch=64),
-    "local": BranchTraining(head="local", epochs=60, patience=12, members=3),
-}
-"""How each form of the branch is trained; chosen on the validation split."""
 
 
 @dataclass
@@ -47,48 +39,37 @@ class Confidences:
 
 
 def all_confidences(
-    calibration: CachedFeatures,
+    persons: TrainingPersons,
     test: CachedFeatures,
     target_cells: float,
-    mean_area_px2: float,
-    validation: CachedFeatures | None = None,
     heads: Sequence[Head] = ("scores", "linear", "conv", "local"),
-    trainings: Mapping[Head, BranchTraining] = BRANCH_TRAININGS,
     network_name: str = "",
-    views: Sequence[CachedFeatures] = (),
-    validation_views: Sequence[CachedFeatures] = (),
 ) -> Confidences:
-    """Fit everything on `calibration`, apply it to `test`.
+    """Fit everything on `persons`, apply it to `test`.
 
     Args:
-        calibration: persons that the pose network was not trained on.
+        persons: that the pose network was not trained on. From their altered views the local form learns alone; the
+            paper's forms learn as the paper says.
         test: persons to judge.
         target_cells: l~ of the network's training in heatmap cells, for the closed forms.
-        mean_area_px2: of the training set's persons.
-        validation: persons that tell when a branch's training stops.
         heads: branches to train.
-        trainings: how.
         network_name: for the record.
-        views, validation_views: the persons of `calibration` and `validation` in altered views. The
-            local form learns from them too; the paper's forms learn as the paper says.
     """
-    result = Confidences()
+    result, calibration = Confidences(), persons.plain
     # Heatmaps overshoot 1 now and then, which no calibration error is defined for.
     raw = np.clip(test.poses.raw_score, 0.0, 1.0)
     result.by_name["constant"] = Confidence(np.ones(len(test)), np.ones_like(raw))
     result.by_name["raw"] = usual_confidence(raw)
     result.by_name["temperature"] = usual_confidence(temperature_scaled(calibration, raw))
-    for name, area in _areas(calibration, test, mean_area_px2).items():
+    for name, area in _areas(calibration, test).items():
         spread = _spread_px(test, target_cells)
         result.by_name[f"closed form, {name} area"] = usual_confidence(
             rescore(spread, area, test.dataset.skeleton.sigmas)
         )
     result.by_name["isotonic"] = _isotonic(calibration, test)
     for head in heads:
-        altered, held_out = (views, validation_views) if head == "local" else ((), ())
-        trained = train_branch(
-            calibration, trainings[head], network_name, validation, views=altered, validation_views=held_out
-        )
+        seen = persons if head == "local" else persons.without_views()
+        trained = train_branch(seen, BRANCH_TRAININGS[head], network_name)
         calibrated = calibrate_cache(trained.branch, test)
         name = "MLP on raw scores" if head == "scores" else f"CCNet {head}"
         result.by_name[name] = Confidence(calibrated.instance_confidence, calibrated.confidence)
@@ -103,14 +84,14 @@ def usual_confidence(keypoint: Float[np.ndarray, "n k"]) -> Confidence:
     return Confidence(above_threshold(keypoint), keypoint)
 
 
-def _areas(calibration: CachedFeatures, test: CachedFeatures, mean_area_px2: float) -> dict[str, np.ndarray]:
-    """Areas in image px^2: the training set's mean, a share of the box, predicted from pooled features, the truth."""
+def _areas(calibration: CachedFeatures, test: CachedFeatures) -> dict[str, np.ndarray]:
+    """Areas in image px^2: the mean fitted on, a share of the box, predicted from pooled features, the truth."""
     size = test.dataset.boxes_xywh[:, 2:].prod(axis=1)
     seen = calibration.dataset
     share = float((seen.areas / seen.boxes_xywh[:, 2:].prod(axis=1)).mean())
     regressor = AreaRegressor.fit(pooled_features(calibration), seen.areas, 1.0 / calibration.scale**2)
     return {
-        "mean": np.full(len(test), mean_area_px2),
+        "mean": np.full(len(test), float(seen.areas.mean())),
         "box": share * size,
         "predicted": regressor.predict(pooled_features(test), 1.0 / test.scale**2),
         "true": test.dataset.areas,

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from calibration.aggregation import above_threshold, visibility_weighted
-from calibration.ccnet.calibrate import features_of_splits, network_of, target_cells, views_of_splits
 from calibration.ccnet.features import CachedFeatures
 from calibration.ccnet.model import calibrate_cache
-from calibration.ccnet.training import train_branch
-from calibration.coco.bootstrap import Interval, interval
+from calibration.ccnet.splits import network_of, split_features, target_cells, training_persons
+from calibration.ccnet.training import BRANCH_TRAININGS, TrainingPersons, train_branch
+from calibration.coco.bootstrap import interval
 from calibration.coco.wholebody import PART_COLUMNS, precision_of_parts, scores_of_parts, write_wholebody_results
 from calibration.experiments.comparison import (
     ComparedConfidence,
     compare_confidences,
     detections_of,
+    percent,
     truth_of,
-    write_lines,
 )
-from calibration.experiments.methods import BRANCH_TRAININGS, all_confidences
+from calibration.experiments.methods import all_confidences
+from calibration.experiments.options import TablesOptions
 from calibration.experiments.targets import JudgedTarget, Pck, judge_targets, target_confidences
+from pose2d.console.tables import Cell, Number, ResultTable, Section, write_tables
 from pose2d.errors import InputError
+from pose2d.networks.base import PoseNetwork
 from pose2d.networks.catalogue import NETWORKS
 from pose2d.networks.packaged import packaged_checkpoint
-
-if TYPE_CHECKING:
-    from calibration.commands.ccnet_commands import Tables
 
 FAMILIES = {"SBL": "sbl-small", "RLE": "rle-small", "IPR": "ipr-small"}
 """Families whose small networks come with weights."""
@@ -41,7 +40,7 @@ TABLE_1 = {
     "rle-r50": {"original": 72.2, "constant": 67.2, "mean": 71.8, "predicted": 73.2, "true": 73.3, "mAR": 75.4},
 }
 """SBL-R50 and RLE-R50 on COCO val2017 at GT boxes (table 1); the oracle's AP equals mAR."""
-TABLE_2 = {
+TABLE_2: dict[str, tuple[tuple[str, float, float, float], ...]] = {
     "sbl-r50": (("Hm", 72.4, 73.3, 75.6),),
     "sbl-r152": (("Hm", 76.5, 77.3, 79.3),),
     "hrnet-w32": (("Hm", 76.0, 77.0, 79.3),),
@@ -86,7 +85,7 @@ _COLUMNS_1 = {
 _DATASET_OF = {1: "coco", 2: "coco", 3: "wholebody", 4: "mpii", 5: "coco"}
 _NEEDS = {
     "coco": "COCO: --dataset coco --data DIR, where DIR holds annotations/person_keypoints_<split>.json and "
-    "images/<split> or <split>; the bundled networks or --network NAME --checkpoint FILE",
+    "images/<split> or <split>; the packaged networks or --network NAME --checkpoint FILE",
     "wholebody": "COCO-WholeBody: --dataset wholebody --data DIR --network vitpose-b --checkpoint FILE (of 133 "
     "keypoints), where DIR holds annotations/coco_wholebody_val_v1.0.json and val2017/; --calibration-split train2017 "
     "--validation-split None --test-split val2017",
@@ -110,7 +109,7 @@ class _Family:
         return _LIKE.get(self.network, self.network)
 
 
-def paper_tables(options: Tables) -> Iterator[list[str]]:
+def paper_tables(options: TablesOptions) -> Iterator[ResultTable]:
     """The chosen tables, each written into the output directory too; of those that need other data, what they need.
 
     Raises:
@@ -123,24 +122,24 @@ def paper_tables(options: Tables) -> Iterator[list[str]]:
     families = list(_families(options)) if options.dataset == "coco" and ours else []
     for number in options.only:
         if number not in ours:
-            yield [f"table {number} needs {_NEEDS[_DATASET_OF[number]]}"]
+            yield ResultTable("", (), (), (f"table {number} needs {_NEEDS[_DATASET_OF[number]]}",))
             continue
         if options.dataset == "coco":
-            lines = {1: _table_1, 2: _table_2, 5: _table_5}[number](families)
+            table = {1: _table_1, 2: _table_2, 5: _table_5}[number](families)
             counted = [_counted(family.network, family.persons, family.images) for family in families]
         else:
-            lines, counted = (_table_3 if number == 3 else _table_4)(options)
-        lines.append(f"ours: {'; '.join(counted)}, {options.dataset}, split {options.test_split}")
-        lines.append("[low, high]: 95 % over resampled images.")
-        write_lines(options.out / f"table_{number}.txt", lines)
-        yield lines
+            table, counted = (_table_3 if number == 3 else _table_4)(options)
+        judged = f"ours: {'; '.join(counted)}, {options.dataset}, split {options.test_split}"
+        table = replace(table, notes=(*table.notes, judged, "[low, high]: 95 % over resampled images."))
+        write_tables(options.out / f"table_{number}.txt", [table])
+        yield table
 
 
 def _counted(network: str, persons: int, images: int) -> str:
     return f"{network} on {persons:,} persons of {images:,} images"
 
 
-def _families(options: Tables) -> Iterator[_Family]:
+def _families(options: TablesOptions) -> Iterator[_Family]:
     names = FAMILIES
     if options.network is not None:
         names = {_family_of(options.network): options.network}
@@ -154,27 +153,31 @@ def _families(options: Tables) -> Iterator[_Family]:
             except InputError:
                 continue
         found = True
-        network, _ = network_of(options, network_name)
-        calibration, validation, test = features_of_splits(network, options)
-        mean_area = float(calibration.dataset.areas.mean())
-        cells = target_cells(network) if calibration.poses.sigma_px is None else 1.0
-        views, validation_views = views_of_splits(network, options)
-        confidences = all_confidences(
-            calibration,
-            test,
-            cells,
-            mean_area,
-            validation,
-            ("local",),
-            network_name=network_name,
-            views=views,
-            validation_views=validation_views,
-        )
+        network, persons, test = _fitted_and_judged(options, network_name)
+        cells = target_cells(network) if test.poses.sigma_px is None else 1.0
+        confidences = all_confidences(persons, test, cells, ("local",), network_name)
         rows = compare_confidences(test, confidences.by_name, ("raw", "constant"), None, options.bootstrap)
         images = len(np.unique(test.dataset.image_ids))
         yield _Family(name, network_name, {row.name: row for row in rows}, len(test), images)
     if not found:
         raise InputError(f"none of {', '.join(names.values())} comes with weights here: train them with train-pose")
+
+
+def _fitted_and_judged(options: TablesOptions, name: str) -> tuple[PoseNetwork, TrainingPersons, CachedFeatures]:
+    """A network, the persons that confidences are fitted on, and those that they are judged on."""
+    network, _ = network_of(options, name)
+    persons = training_persons(network, options, options.calibration_split, options.validation_split)
+    test, _ = split_features(network, options, options.test_split)
+    return network, persons, test
+
+
+def _one_network(options: TablesOptions) -> tuple[str, TrainingPersons, CachedFeatures]:
+    """The one network that tables 3 and 4 are of, by name; persons as `_fitted_and_judged`, without views."""
+    if options.network is None:
+        raise InputError(f"name a --network and its --checkpoint: no packaged one is for {_NEEDS[options.dataset]}")
+    _family_of(options.network)
+    _, persons, test = _fitted_and_judged(replace(options, views=()), options.network)
+    return options.network, persons, test
 
 
 def _family_of(network: str) -> str:
@@ -183,59 +186,59 @@ def _family_of(network: str) -> str:
     return NETWORKS[network].family
 
 
-def _cell(row: ComparedConfidence | JudgedTarget) -> str:
-    return _spanned(row.ap, row.ap_interval)
+def _as_published(value: float, digits: int = 1) -> Number:
+    """A percentage of the paper's, as the share that ours are."""
+    return Number(value / 100.0, digits=digits, factor=100.0)
 
 
-def _spanned(value: float, span: Interval, digits: int = 1) -> str:
-    if np.isnan(value):
-        return "–"
-    return f"{100 * value:.{digits}f} [{100 * span.low:.{digits}f}, {100 * span.high:.{digits}f}]"
+def _share(value: float, digits: int = 1) -> Number:
+    return Number(value, digits=digits, factor=100.0)
 
 
-def _table_1(families: Sequence[_Family]) -> list[str]:
+def _ap(row: ComparedConfidence | JudgedTarget) -> Number:
+    return percent(row.ap, row.ap_interval)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *notes: str) -> ResultTable:
+    return ResultTable(title, ("", *columns), (Section(None, rows),), notes)
+
+
+def _table_1(families: Sequence[_Family]) -> ResultTable:
+    rows: list[list[Cell]] = []
     names = [*_COLUMNS_1, "mAR"]
-    lines = ["Table 1: mAP of closed-form corrections", f"{'':12s}" + "".join(f"{name:>20s}" for name in names)]
     for family in families:
         if paper := TABLE_1.get(family.like):
-            lines.append(f"{family.name + ' paper':12s}" + "".join(f"{paper[name]:>20.1f}" for name in names))
-        cells = [_cell(family.rows[ours]) for ours in _COLUMNS_1.values()]
-        recall = f"{100 * family.rows['raw'].ar:.1f}"
-        lines.append(f"{family.name + ' ours':12s}" + "".join(f"{cell:>20s}" for cell in [*cells, recall]))
-    return lines
+            rows.append([f"{family.name} paper", *(_as_published(paper[name]) for name in names)])
+        ours = [_ap(family.rows[name]) for name in _COLUMNS_1.values()]
+        rows.append([f"{family.name} ours", *ours, _share(family.rows["raw"].ar)])
+    return _table("Table 1: mAP of closed-form corrections", names, rows)
 
 
-def _table_2(families: Sequence[_Family]) -> list[str]:
-    lines = ["Table 2: mAP with CCNet", f"{'':20s}{'own':>20s}{'+ CCNet':>20s}{'gain':>25s}{'mAR':>8s}"]
+def _published(family: _Family) -> Iterable[tuple[str, *tuple[float, ...]]]:
+    """Table 2's rows of the paper's network; of a network that is not in it, its name for the own confidence alone."""
+    return TABLE_2.get(family.like, (("own",),))
+
+
+def _table_2(families: Sequence[_Family]) -> ResultTable:
+    rows: list[list[Cell]] = []
     for family in families:
         ccnet = family.rows["CCNet local"]
-        paper_rows = TABLE_2.get(family.like, (("own", None, None, None),))
-        for name, own, calibrated, recall in paper_rows:
+        for name, *published in _published(family):
             title = f"{family.name} {name}"
-            if own is not None and calibrated is not None:
-                gain = calibrated - own
-                lines.append(f"{title + ' paper':20s}{own:>20.1f}{calibrated:>20.1f}{gain:>+25.1f}{recall:>8.1f}")
+            if published:
+                own, calibrated, recall = published
+                gain = Number((calibrated - own) / 100.0, digits=1, factor=100.0, signed=True)
+                rows.append([f"{title} paper", *map(_as_published, (own, calibrated)), gain, _as_published(recall)])
             ours = family.rows[_OURS_2.get(name, "raw")]
-            change, span = ccnet.gains[ours.name]
-            cell = f"{100 * change:+.2f} [{100 * span.low:+.2f}, {100 * span.high:+.2f}]"
-            lines.append(f"{title + ' ours':20s}{_cell(ours):>20s}{_cell(ccnet):>20s}{cell:>25s}{100 * ours.ar:>8.1f}")
-    return lines
+            won = percent(*ccnet.gains[ours.name], digits=2, signed=True)
+            rows.append([f"{title} ours", _ap(ours), _ap(ccnet), won, _share(ours.ar)])
+    return _table("Table 2: mAP with CCNet", ("own", "+ CCNet", "gain", "mAR"), rows)
 
 
-def _one_network(options: Tables) -> tuple[CachedFeatures, CachedFeatures | None, CachedFeatures, str]:
-    """Features of the splits under the one network that tables 3 and 4 are of, and its name."""
-    if options.network is None:
-        raise InputError(f"name a --network and its --checkpoint: no bundled one is for {_NEEDS[options.dataset]}")
-    _family_of(options.network)
-    network, _ = network_of(options, options.network)
-    return *features_of_splits(network, options), options.network
-
-
-def _table_3(options: Tables) -> tuple[list[str], list[str]]:
+def _table_3(options: TablesOptions) -> tuple[ResultTable, list[str]]:
     """WholeBody's parts, ranked in three ways; the results files are left beside the table."""
-    calibration, validation, test, network = _one_network(options)
-    branch = train_branch(calibration, BRANCH_TRAININGS["local"], network, validation).branch
-    calibrated = calibrate_cache(branch, test)
+    network, persons, test = _one_network(options)
+    calibrated = calibrate_cache(train_branch(persons, BRANCH_TRAININGS["local"], network).branch, test)
     truth, skeleton = truth_of(test), test.dataset.skeleton
     detections = detections_of(test, truth)
     raw = np.clip(test.poses.raw_score, 0.0, 1.0)
@@ -249,58 +252,55 @@ def _table_3(options: Tables) -> tuple[list[str], list[str]]:
             lambda keypoint, where: visibility_weighted(keypoint, calibrated.visibility[:, where]),
         ),
     }
-    lines = [
-        "Table 3: mAP of COCO-WholeBody's parts by what ranks them (Hand: mean of both)",
-        f"{'':14s}" + "".join(f"{column:>20s}" for column in PART_COLUMNS),
-    ]
+    rows: list[list[Cell]] = []
+    recalls: list[Cell] = []
     for way, scores in ways.items():
-        lines.append(f"{way + ' paper':14s}" + "".join(f"{value:>20.1f}" for value in TABLE_3[way]))
+        rows.append([f"{way} paper", *map(_as_published, TABLE_3[way])])
         found = precision_of_parts(truth, detections, scores, options.bootstrap)
-        cells = [_spanned(one.ap, interval(one.samples)) for one in found.values()]
-        lines.append(f"{way + ' ours':14s}" + "".join(f"{cell:>20s}" for cell in cells))
+        rows.append([f"{way} ours", *(percent(one.ap, interval(one.samples)) for one in found.values())])
+        recalls = [_share(one.ar) for one in found.values()]
         write_wholebody_results(options.out / f"wholebody_{way.strip('+').lower()}.json", truth, detections, scores)
-    lines.append(f"{'mAR paper':14s}" + "".join(f"{value:>20.1f}" for value in TABLE_3["mAR"]))
-    recalls = ["–" if np.isnan(one.ar) else f"{100 * one.ar:.1f}" for one in found.values()]
-    lines.append(f"{'mAR ours':14s}" + "".join(f"{cell:>20s}" for cell in recalls))
-    return lines, [_counted(network, len(test), len(truth.image_ids))]
+    rows.append(["mAR paper", *map(_as_published, TABLE_3["mAR"])])
+    rows.append(["mAR ours", *recalls])
+    title = "Table 3: mAP of COCO-WholeBody's parts by what ranks them (Hand: mean of both)"
+    return _table(title, tuple(PART_COLUMNS), rows), [_counted(network, len(test), len(truth.image_ids))]
 
 
-def _table_4(options: Tables) -> tuple[list[str], list[str]]:
+def _table_4(options: TablesOptions) -> tuple[ResultTable, list[str]]:
     """MPII: confidences made to tell OKS and PCKh."""
-    calibration, validation, test, network = _one_network(options)
+    network, persons, test = _one_network(options)
     measures = [Pck(0.5), Pck(0.1)]
-    confidences = target_confidences(calibration, validation, test, measures, network)
-    table = judge_targets(test, confidences, measures, options.bootstrap)
+    judged = judge_targets(test, target_confidences(persons, test, measures, network), measures, options.bootstrap)
     names = [measure.name(test) for measure in measures]
-    columns = [*names, "mAP", "mAR", *(f"AUSE {name}" for name in names)]
-    lines = ["Table 4: MPII, OKS and PCKh as targets", f"{'':26s}" + "".join(f"{column:>25s}" for column in columns)]
     family = _family_of(network)
+    rows: list[list[Cell]] = []
     for suffix, values in TABLE_4.get(family, {}).items():
-        cells = [f"{value:.{1 if place < 4 else 2}f}" for place, value in enumerate(values)]
-        lines.append(f"{f'{family} {suffix}'.strip() + ' paper':26s}" + "".join(f"{cell:>25s}" for cell in cells))
-    for row in table.rows:
-        cells = [f"{100 * table.pck[name]:.1f}" for name in names] + [_cell(row), f"{100 * table.ar:.1f}"]
-        cells += [_spanned(row.ause[name], row.ause_intervals[name], 2) for name in names]
-        lines.append(f"{f'{family} {row.name}':26s}" + "".join(f"{cell:>25s}" for cell in cells))
-    lines.append(
+        numbers = (_as_published(value, 1 if place < 4 else 2) for place, value in enumerate(values))
+        rows.append([f"{family} {suffix}".strip() + " paper", *numbers])
+    for row in judged.rows:
+        shares = (_share(judged.pck[name]) for name in names)
+        ause = (percent(row.ause[name], row.ause_intervals[name], digits=2) for name in names)
+        rows.append([f"{family} {row.name}", *shares, _ap(row), _share(judged.ar), *ause])
+    table = _table(
+        "Table 4: MPII, OKS and PCKh as targets",
+        (*names, "mAP", "mAR", *(f"AUSE {name}" for name in names)),
+        rows,
         "OKS by the area of the tight box and mmpose's sigmas of MPII; PCKh without pelvis and thorax. "
-        "AUSE in percent, not normalised; the paper does not say how its own is scaled."
+        "AUSE in percent, not normalised; the paper does not say how its own is scaled.",
     )
-    return lines, [_counted(network, len(test), len(np.unique(test.dataset.image_ids)))]
+    return table, [_counted(network, len(test), len(np.unique(test.dataset.image_ids)))]
 
 
-def _table_5(families: Sequence[_Family]) -> list[str]:
-    lines = ["Table 5: other tests of confidence", f"{'':20s}{'mAP':>20s}{'kp r':>8s}{'inst r':>8s}{'kp AUSE':>9s}"]
+def _table_5(families: Sequence[_Family]) -> ResultTable:
+    rows: list[list[Cell]] = []
     for family in families:
         for name, row_name in (("raw", "raw"), ("CCNet", "CCNet local")):
             if paper := TABLE_5.get(family.name, {}).get(name):
                 ap, keypoint, instance, area = paper
-                title = f"{family.name} {name} paper"
-                lines.append(f"{title:20s}{ap:>20.1f}{keypoint:>8.3f}{instance:>8.3f}{area:>9.2f}")
+                numbers = (_as_published(ap), Number(keypoint), Number(instance), _as_published(area, 2))
+                rows.append([f"{family.name} {name} paper", *numbers])
             row = family.rows[row_name]
             if row.keypoint is not None:
-                lines.append(
-                    f"{f'{family.name} {name} ours':20s}{_cell(row):>20s}{row.keypoint.pearson:>8.3f}"
-                    f"{row.instance.pearson:>8.3f}{100 * row.keypoint.ause_raw:>9.2f}"
-                )
-    return lines
+                pearsons = (Number(row.keypoint.pearson), Number(row.instance.pearson))
+                rows.append([f"{family.name} {name} ours", _ap(row), *pearsons, _share(row.keypoint.ause_raw, 2)])
+    return _table("Table 5: other tests of confidence", ("mAP", "kp r", "inst r", "kp AUSE"), rows)

@@ -8,13 +8,14 @@ without its keypoint constants. No AP is defined on PCK; AUSE tells how well a c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from calibration.ccnet.features import CachedFeatures
+from calibration.ccnet.model import calibrate_cache
+from calibration.ccnet.training import BRANCH_TRAININGS, Target, TrainingPersons, train_branch
 from calibration.coco.bootstrap import (
     Interval,
     bootstrap_average_precision,
@@ -22,13 +23,13 @@ from calibration.coco.bootstrap import (
     interval,
     resample_images,
 )
+from calibration.coco.evaluation import Confidence
 from calibration.coco.matching import match, rank, stats_of
 from calibration.coco.metrics import area_under_sparsification_error
-from calibration.experiments.comparison import detections_of, truth_of
+from calibration.experiments.comparison import detections_of, percent, truth_of
+from calibration.experiments.methods import usual_confidence
+from pose2d.console.tables import Cell, ResultTable, Section
 from pose2d.errors import InputError
-
-if TYPE_CHECKING:
-    from calibration.coco.evaluation import Confidence
 
 PCKH_LEFT_OUT = ("pelvis", "thorax")
 """MPII's official evaluation does not judge these two."""
@@ -147,7 +148,8 @@ def judge_targets(
         stats = stats_of(ranked)
         recall = stats.AR
         ause, spans = {}, {}
-        assert confidence.keypoint is not None
+        if confidence.keypoint is None:
+            raise ValueError(f"confidence {name!r} has none of keypoints, which PCK is judged by")
         for measure, (accuracy, judged) in accuracies.items():
             said, error = confidence.keypoint[judged], 1.0 - accuracy[judged]
             ause[measure] = area_under_sparsification_error(said, error, normalised=False)
@@ -159,47 +161,45 @@ def judge_targets(
 
 
 def target_confidences(
-    calibration: CachedFeatures,
-    validation: CachedFeatures | None,
-    test: CachedFeatures,
-    measures: Sequence[Pck],
-    network_name: str,
+    persons: TrainingPersons, test: CachedFeatures, measures: Sequence[Pck], network_name: str
 ) -> dict[str, Confidence]:
     """Raw scores, CCNet's expected OKS, and CCNet's expected PCK at each threshold.
 
     Raises:
         InputError: nobody's size is known.
     """
-    from calibration.ccnet.model import calibrate_cache
-    from calibration.ccnet.training import Target, train_branch
-    from calibration.coco.evaluation import Confidence
-    from calibration.experiments.methods import BRANCH_TRAININGS, usual_confidence
-
+    persons = persons.without_views()
     found = {"raw": usual_confidence(np.clip(test.poses.raw_score, 0.0, 1.0))}
-    training = replace(BRANCH_TRAININGS["local"], loss="mse")
     targets: list[Target] = [CachedFeatures.keypoint_oks, *measures]
     for target in targets:
-        fitted, held_out, name = calibration, validation, "CCNet for OKS"
+        fitted, name = persons, "CCNet for OKS"
         if isinstance(target, Pck):
-            fitted = with_known_sizes(calibration)
-            held_out = None if validation is None else with_known_sizes(validation)
+            held_out = persons.validation
+            fitted = TrainingPersons(
+                with_known_sizes(persons.plain), None if held_out is None else with_known_sizes(held_out)
+            )
             name = f"CCNet for {target.name(test)}"
-        trained = train_branch(fitted, training, network_name, held_out, target)
+        trained = train_branch(fitted, BRANCH_TRAININGS["local"], network_name, target)
         calibrated = calibrate_cache(trained.branch, test)
         found[name] = Confidence(calibrated.instance_confidence, calibrated.confidence)
     return found
 
 
-def target_lines(table: TargetTable, title: str) -> list[str]:
-    """The table as plain text; AUSE in percent."""
+def target_table(table: TargetTable, title: str) -> ResultTable:
+    """Confidences judged by OKS and PCK; AP and AUSE in per cent."""
     names = list(table.rows[0].ause)
-    lines = [title, f"{'confidence':22s} {'AP':>5s} {'interval':>14s}" + "".join(f"{f'AUSE {n}':>26s}" for n in names)]
-    for row in table.rows:
-        low, high = 100 * row.ap_interval.low, 100 * row.ap_interval.high
-        line = f"{row.name:22s} {100 * row.ap:5.1f} {f'[{low:.1f}, {high:.1f}]':>14s}"
-        for name in names:
-            span = row.ause_intervals[name]
-            line += f"{f'{100 * row.ause[name]:.2f} [{100 * span.low:.2f}, {100 * span.high:.2f}]':>26s}"
-        lines.append(line)
+    rows: list[list[Cell]] = [
+        [
+            row.name,
+            percent(row.ap, row.ap_interval),
+            *(percent(row.ause[name], row.ause_intervals[name], digits=2) for name in names),
+        ]
+        for row in table.rows
+    ]
     shares = ", ".join(f"{name} {100 * share:.1f}" for name, share in table.pck.items())
-    return [*lines, f"{shares}, AR {100 * table.ar:.1f} for all. AUSE of the complement, in percent, not normalised."]
+    return ResultTable(
+        title,
+        ("confidence", "AP", *(f"AUSE {name}" for name in names)),
+        (Section(None, rows),),
+        (f"{shares}, AR {100 * table.ar:.1f} for all. AUSE of the complement, in percent, not normalised.",),
+    )

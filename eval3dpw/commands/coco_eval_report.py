@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration.commands.coco_commands import CocoEval
+from calibration.commands.coco_eval import CocoEval
 
 
 @dataclass(frozen=True)

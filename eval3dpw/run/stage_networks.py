@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from calibration.ccnet.calibrate import target_cells
 from calibration.ccnet.files import load_ccnet
 from calibration.ccnet.model import CCNet, calibrate_batch, check_fits
 from calibration.ccnet.packaged import packaged_ccnet
+from calibration.ccnet.splits import target_cells
 from calibration.oks import BODY_SHARE_OF_LOOSE_BOX, area_of_boxes, falloff_px
 from calibration.rescoring import rescore, sigma_px_from_maximum
 from eval3dpw.run.scored_poses import ScoredPoses2D

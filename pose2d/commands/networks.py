@@ -17,28 +17,25 @@ class Networks:
 
     def run(self) -> None:
         """Measure and print."""
-        from rich.console import Console
-        from rich.table import Table
-
+        from pose2d.console.tables import Cell, Number, ResultTable, Section, print_tables
         from pose2d.files.storage import write_json
         from pose2d.networks.catalogue import NETWORKS
         from pose2d.networks.measure import measure_network
 
         rows = [measure_network(name) for name in self.names or NETWORKS]
         further = {row.name: self.further(row.name) for row in rows}
-        table = Table(title="Pose networks (17 keypoints), and the paper's table 2")
-        for title in ("name", "family", "input"):
-            table.add_column(title, no_wrap=True)
-        for title in ("params M", "GMACs", *further[rows[0].name], "paper's input", "params M", "GFLOPs"):
-            table.add_column(title, justify="right")
+        cells: list[list[Cell]] = []
         for row in rows:
-            paper = ("", "", "")
+            paper: list[Cell] = [None] * 3
             if row.paper is not None:
-                paper = (row.paper.input, f"{row.paper.params_m:.2f}", f"{row.paper.gflops:.2f}")
-            own = (f"{row.params_m:.2f}", f"{row.gmacs:.2f}", *(f"{value:.4f}" for value in further[row.name].values()))
-            table.add_row(row.name, row.family, row.input, *own, *paper)
-        console = Console()
-        (console if console.is_terminal else Console(width=120)).print(table)
+                paper = [row.paper.input, Number(row.paper.params_m, digits=2), Number(row.paper.gflops, digits=2)]
+            own = [Number(row.params_m, digits=2), Number(row.gmacs, digits=2)]
+            added = [Number(value, digits=4) for value in further[row.name].values()]
+            cells.append([row.name, row.family, row.input, *own, *added, *paper])
+        measured = ("params M", "GMACs", *further[rows[0].name])
+        columns = ("name", "family", "input", *measured, "paper's input", "params M", "GFLOPs")
+        title = "Pose networks (17 keypoints), and the paper's table 2"
+        print_tables([ResultTable(title, columns, (Section(None, cells),), texts=3)])
         if self.json is not None:
             write_json(self.json, {"rows": [row.as_dict() | further[row.name] for row in rows]})
 

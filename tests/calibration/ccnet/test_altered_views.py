@@ -11,30 +11,12 @@ from calibration.ccnet.altered_views import cut_views, patched_views
 from calibration.ccnet.feature_cache import cache_features
 from calibration.ccnet.features import CachedFeatures
 from calibration.ccnet.model import BranchSpec, CCNet, calibrate_cache
-from calibration.ccnet.training import BranchTraining, _Objective, _samples, train_branch
+from calibration.ccnet.training import BranchTraining, TrainingPersons, _Objective, _samples, train_branch
 from pose2d.crops import apply_affine, box_to_crop
-from pose2d.datasets.coco import read_coco
 from pose2d.errors import InputError
 from pose2d.files.images import read_image
-from pose2d.networks.catalogue import build_network
-from tests.stick_figures import write_stick_figures
 
 SIZE_WH = (96, 128)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    root = tmp_path_factory.mktemp("stick")
-    write_stick_figures(root, "train", 12)
-    return read_coco(root, "train")
-
-
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(3)
-    network = build_network("sbl-small").eval()
-    torch.nn.init.normal_(network.final_layer.weight, std=0.1)
-    return network
 
 
 def test_cut_picture_is_black_beyond_the_window_and_the_image_within(dataset):
@@ -137,14 +119,14 @@ def _informed(dataset, network, folder, seed):
 def test_branch_learns_presence_and_hides_nothing_else(network, dataset, tmp_path):
     plain, cut = _informed(dataset, network, tmp_path, 0)
     config = BranchTraining(head="linear", epochs=60, lr=3e-2, batch=12, presence_weight=1.0)
-    branch = train_branch(plain, config, validation=plain, views=[cut], validation_views=[cut]).branch
+    branch = train_branch(TrainingPersons(plain, plain, [cut], [cut]), config).branch
     assert branch.spec.presence
     _, other = _informed(dataset, network, tmp_path, 1)
     found, known = calibrate_cache(branch, other), other.presence_known
     ranks, present = rankdata(found.presence[known]), other.present[known]
     auc = (ranks[present].sum() - present.sum() * (present.sum() + 1) / 2) / (present.sum() * (~present).sum())
     assert auc > 0.9
-    without = train_branch(plain, replace(config, epochs=2), validation=plain).branch
+    without = train_branch(TrainingPersons(plain, plain), replace(config, epochs=2)).branch
     assert not without.spec.presence
     np.testing.assert_array_equal(calibrate_cache(without, plain).presence, 1.0)
 
@@ -185,4 +167,4 @@ def test_views_of_nobody_labelled_are_refused(network, dataset, tmp_path):
     cache = cache_features(network, dataset, tmp_path, views=patched_views(blind))
     plain = cache_features(network, dataset, tmp_path)
     with pytest.raises(InputError, match="no labelled keypoint"):
-        train_branch(plain, BranchTraining(head="linear", epochs=1), views=[cache])
+        train_branch(TrainingPersons(plain, views=[cache]), BranchTraining(head="linear", epochs=1))

@@ -1,19 +1,25 @@
 """From a network and a folder in COCO's layout to a CCNet and the tables."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from calibration.ccnet.calibrate import calibrate, target_cells
+from calibration.ccnet.calibrate import calibrate
 from calibration.ccnet.feature_cache import cache_features
 from calibration.ccnet.files import load_ccnet
+from calibration.ccnet.options import CalibrateOptions
+from calibration.ccnet.splits import target_cells
+from calibration.ccnet.training import BRANCH_TRAININGS, TrainingPersons
 from calibration.coco.evaluation import Confidence
 from calibration.coco.matching import average_precision, match
-from calibration.commands.ccnet_commands import Ablate, Calibrate
+from calibration.commands.ablate import Ablate
 from calibration.experiments.ablations import ablate
 from calibration.experiments.comparison import compare_confidences, detections_of, roc_auc, truth_of
-from calibration.experiments.methods import BRANCH_TRAININGS, all_confidences, temperature_scaled
+from calibration.experiments.methods import all_confidences, temperature_scaled
+from calibration.experiments.options import AblateOptions
 from calibration.experiments.theory_figures import draw_theory
 from pose2d.datasets.coco import read_coco
 from pose2d.datasets.coco_ap import average_precision_percent as pycocotools_ap
@@ -69,7 +75,7 @@ def test_target_width_as_published_or_refused():
 
 
 def test_calibrate_writes_a_ccnet_for_this_network(root, checkpoint, tmp_path):
-    options = Calibrate(
+    options = CalibrateOptions(
         root,
         tmp_path / "c.safetensors",
         checkpoint=checkpoint,
@@ -82,30 +88,39 @@ def test_calibrate_writes_a_ccnet_for_this_network(root, checkpoint, tmp_path):
     branch = load_ccnet(tmp_path / "c.safetensors")
     assert branch.spec.network == "sbl-small"
     with pytest.raises(InputError, match="person_keypoints_other"):
-        calibrate(Calibrate(root, tmp_path / "d.safetensors", checkpoint=checkpoint, split="other"))
+        calibrate(CalibrateOptions(root, tmp_path / "d.safetensors", checkpoint=checkpoint, split="other"))
 
 
-def test_tables_are_printed_and_written(root, checkpoint, tmp_path):
-    options = Ablate(root, tmp_path, checkpoint=checkpoint, what="confidences", cache=tmp_path / "cache", bootstrap=20)
-    (lines,) = list(ablate(options))
-    names = [line.split("  ")[0] for line in lines[2:-1]]
+def test_tables_are_printed_and_written(root, checkpoint, tmp_path, capsys):
+    options = AblateOptions(
+        root, tmp_path, checkpoint=checkpoint, what="confidences", cache=tmp_path / "cache", bootstrap=20
+    )
+    Ablate(options).run()
+    printed = capsys.readouterr().out
+    ((table,),) = list(ablate(options))
+    names = [row[0] for row in table.rows]
     assert names[0] == "constant" and names[-1] == "oracle"
     assert {"raw", "isotonic", "CCNet local", "CCNet linear", "CCNet conv", "MLP on raw scores"} <= set(names)
-    assert (tmp_path / "confidences.txt").read_text().splitlines() == lines
+    text = (tmp_path / "confidences.txt").read_text()
+    assert text.splitlines() == [line.rstrip() for line in printed.splitlines()]
+    assert text.startswith("sbl-small, 8 persons of test, fitted on 16")
+    (written,) = json.loads((tmp_path / "confidences.json").read_text())["tables"]
+    assert [row["confidence"] for row in written["rows"]] == names
+    raw = next(row for row in written["rows"] if row["confidence"] == "raw")
+    assert raw["AP"]["low"] <= raw["AP"]["value"] <= 1 and raw["AP - raw"] is None
 
 
 @pytest.mark.slow
 def test_presence_is_judged_on_cut_persons(root, checkpoint, tmp_path):
-    options = Ablate(root, tmp_path, checkpoint=checkpoint, what="presence", cache=tmp_path / "cache", bootstrap=5)
-    (lines,) = list(ablate(options))
-    assert [line for line in lines if line.startswith("persons")] == [
-        "persons as they are",
-        "persons cut",
-        "persons patched",
-    ]
-    untaught, taught = (line for line in lines if "presence AUC" in line)
-    assert "presence AUC 0.500" in untaught  # says 1 of every keypoint
-    assert taught.startswith("CCNet + cut, patched")
+    options = AblateOptions(
+        root, tmp_path, checkpoint=checkpoint, what="presence", cache=tmp_path / "cache", bootstrap=5
+    )
+    (tables,) = list(ablate(options))
+    titles = ["persons as they are", "persons cut", "presence in persons cut", "persons patched"]
+    assert [table.title for table in tables[1:]] == titles
+    untaught, taught = tables[3].rows
+    assert str(untaught[1]) == "0.500"  # it predicts 1 for every keypoint
+    assert taught[0] == "CCNet + cut, patched"
     assert (tmp_path / "presence.txt").is_file()
 
 
@@ -119,7 +134,7 @@ def test_comparison_agrees_with_pycocotools(caches):
 
 def test_order_of_constant_and_oracle_and_equal_recall(caches):
     calibration, test = caches
-    found = all_confidences(calibration, test, 1.2, 3000.0, heads=("scores",))
+    found = all_confidences(TrainingPersons(calibration), test, 1.2, heads=("scores",))
     rows = compare_confidences(test, found.by_name, ("raw",), found.visibilities, replicates=50)
     by_name = {row.name: row for row in rows}
     assert len({row.ar for row in rows}) == 1

@@ -11,8 +11,8 @@ from calibration.ccnet.feature_cache import cache_features
 from calibration.ccnet.files import load_ccnet
 from calibration.ccnet.hardware import Hardware
 from calibration.ccnet.model import calibrate_cache
-from calibration.ccnet.training import BranchTraining, train_branch
-from calibration.commands.ccnet_commands import Calibrate
+from calibration.ccnet.options import CalibrateOptions
+from calibration.ccnet.training import BranchTraining, TrainingPersons, train_branch
 from pose2d.datasets.coco import read_coco
 from pose2d.errors import InputError
 from pose2d.networks.catalogue import build_network
@@ -41,7 +41,8 @@ def test_one_process_of_fabric_is_as_none(root, tmp_path):
     np.testing.assert_array_equal(caches[0][1].feature, caches[1][1].feature)
     config = BranchTraining(epochs=3, batch=8)
     plain, wrapped = (
-        train_branch(cache, config, views=[cut], fabric=one) for (cache, cut), one in zip(caches, (None, fabric))
+        train_branch(TrainingPersons(cache, views=[cut]), config, fabric=one)
+        for (cache, cut), one in zip(caches, (None, fabric), strict=True)
     )
     np.testing.assert_allclose(plain.held_out_loss, wrapped.held_out_loss, rtol=1e-6)
     expected = calibrate_cache(plain.branch, caches[0][0])
@@ -62,7 +63,7 @@ def test_more_devices_than_there_are_is_refused():
 def test_two_processes_agree_with_one(root, tmp_path):
     found = []
     for processes in (1, 2):
-        options = Calibrate(
+        options = CalibrateOptions(
             root,
             tmp_path / f"{processes}.safetensors",
             checkpoint=root / "pose.safetensors",

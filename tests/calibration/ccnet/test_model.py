@@ -12,6 +12,7 @@ from calibration.ccnet.branches import HEADS, features_at
 from calibration.ccnet.feature_cache import cache_features
 from calibration.ccnet.features import CachedFeatures, peak_statistics
 from calibration.ccnet.files import load_ccnet, save_ccnet
+from calibration.ccnet.losses import CONFIDENCE_LOSSES
 from calibration.ccnet.model import (
     BranchSpec,
     CCNet,
@@ -20,8 +21,7 @@ from calibration.ccnet.model import (
     check_fits,
     inputs_of_cache,
 )
-from calibration.ccnet.training import BranchTraining, train_branch
-from pose2d.datasets.coco import read_coco
+from calibration.ccnet.training import BranchTraining, TrainingPersons, train_branch
 from pose2d.errors import InputError
 from pose2d.inference import infer, infer_batches
 from pose2d.networks.base import NetworkOutput
@@ -29,22 +29,6 @@ from pose2d.networks.catalogue import build_network
 from pose2d.poses import Poses2D
 from pose2d.skeletons import COCO17, MPII16
 from tests.function_network import FunctionNetwork
-from tests.stick_figures import write_stick_figures
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    root = tmp_path_factory.mktemp("stick")
-    write_stick_figures(root, "train", 10)
-    return read_coco(root, "train")
-
-
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(3)
-    network = build_network("sbl-small").eval()
-    torch.nn.init.normal_(network.final_layer.weight, std=0.1)
-    return network
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +65,7 @@ def test_cache_equals_inference(cache, network, dataset):
     direct = infer(network, dataset.image_paths, dataset.boxes_xywh, COCO17)
     np.testing.assert_allclose(cache.poses.xy_px, direct.poses.xy_px, atol=1e-4)
     np.testing.assert_allclose(cache.poses.raw_score, direct.poses.raw_score, atol=1e-5)
-    assert cache.feature.shape == (10, 64, 32, 24)
+    assert cache.feature.shape == (12, 64, 32, 24)
     assert cache.network_hash == network.identity
 
 
@@ -127,8 +111,8 @@ def test_interrupted_cache_is_resumed_and_never_read_as_whole(network, dataset, 
     assert not list((tmp_path / "part").glob("*/cache.json"))
     monkeypatch.setattr(module, "infer_batches", lambda *a: (run.append(1) or part for part in original(*a)))
     resumed = cache_features(network, dataset, tmp_path / "part", batch=1)
-    # One of a black image, five of ten persons, of which four were kept, and the six others.
-    assert sum(run) == 1 + 5 + 6
+    # One of a black image, five of twelve persons, of which four were kept, and the eight others.
+    assert sum(run) == 1 + 5 + 8
     np.testing.assert_array_equal(resumed.feature, whole.feature)
     np.testing.assert_array_equal(resumed.poses.xy_px, whole.poses.xy_px)
 
@@ -162,7 +146,7 @@ def test_unreadable_persons_are_left_out(network, dataset, tmp_path):
     boxes = dataset.boxes_xywh.copy()
     boxes[3] = [500, 500, 10, 10]
     cache = cache_features(network, replace(dataset, boxes_xywh=boxes), tmp_path)
-    assert len(cache) == 9
+    assert len(cache) == 11
     assert 1004 not in cache.dataset.annotation_ids
 
 
@@ -230,7 +214,7 @@ def test_local_branch_is_as_light_as_the_papers(channels):
 def test_branch_learns_confidence_from_features(dataset, head, vector):
     cache = _telling(dataset, vector=vector)
     config = BranchTraining(head=head, epochs=40 if head != "conv" else 12, lr=5e-3, batch=64)
-    trained = train_branch(cache, config)
+    trained = train_branch(TrainingPersons(cache), config)
     fresh = _telling(dataset, count=100, vector=vector, seed=9)
     found = calibrate_cache(trained.branch, fresh)
     truth = fresh.keypoint_oks()[fresh.labelled]
@@ -241,8 +225,8 @@ def test_branch_learns_confidence_from_features(dataset, head, vector):
 def test_members_speak_by_their_mean(dataset, tmp_path):
     cache = _telling(dataset, 60)
     config = BranchTraining(head="linear", epochs=3)
-    pair = train_branch(cache, replace(config, members=2), validation=cache).branch
-    single = [train_branch(cache, replace(config, seed=seed), validation=cache).branch for seed in (0, 1)]
+    pair = train_branch(TrainingPersons(cache, cache), replace(config, members=2)).branch
+    single = [train_branch(TrainingPersons(cache, cache), replace(config, seed=seed)).branch for seed in (0, 1)]
     expected = np.mean([calibrate_cache(branch, cache).confidence for branch in single], axis=0)
     np.testing.assert_allclose(calibrate_cache(pair, cache).confidence, expected, atol=1e-6)
     save_ccnet(pair, tmp_path / "pair.safetensors")
@@ -254,7 +238,7 @@ def test_control_reads_raw_scores_alone(dataset):
     cache = _telling(dataset, 200)
     told = replace(cache, poses=replace(cache.poses, raw_score=np.sqrt(cache.keypoint_oks() + 0.01)))
     config = BranchTraining(head="scores", epochs=30, lr=5e-3, batch=64)
-    branch = train_branch(told, config).branch
+    branch = train_branch(TrainingPersons(told), config).branch
     found = calibrate_cache(branch, told)
     silent = calibrate_cache(branch, replace(told, feature=np.zeros_like(told.feature)))
     np.testing.assert_array_equal(found.confidence, silent.confidence)
@@ -262,10 +246,11 @@ def test_control_reads_raw_scores_alone(dataset):
     assert np.corrcoef(found.confidence[told.labelled], truth)[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("loss", ["mse", "bce", "heteroscedastic", "evidential", "ap"])
+@pytest.mark.parametrize("loss", CONFIDENCE_LOSSES)
 def test_every_loss_trains(dataset, loss):
     trained = train_branch(
-        _telling(dataset, 120), BranchTraining(head="linear", loss=loss, epochs=15, instance_weight=0.1)
+        TrainingPersons(_telling(dataset, 120)),
+        BranchTraining(head="linear", loss=loss, epochs=15, instance_weight=0.1),
     )
     assert min(trained.held_out_loss[1:]) < trained.held_out_loss[0]
 
@@ -279,7 +264,7 @@ def test_parameters_of_the_convolutional_branch_are_those_of_table_2():
 
 def test_sample_of_another_batch_changes_nothing(dataset):
     cache = _telling(dataset, 40)
-    branch = train_branch(cache, BranchTraining(epochs=2)).branch
+    branch = train_branch(TrainingPersons(cache), BranchTraining(epochs=2)).branch
     whole = calibrate_cache(branch, cache)
     part = calibrate_cache(branch, cache.select(np.arange(5, 9)))
     np.testing.assert_allclose(whole.confidence[5:9], part.confidence, atol=1e-6)
@@ -288,7 +273,7 @@ def test_sample_of_another_batch_changes_nothing(dataset):
 
 
 def test_fresh_batches_get_the_confidences_of_the_cache(cache, network, dataset):
-    branch = train_branch(cache, BranchTraining(epochs=2, batch=4)).branch
+    branch = train_branch(TrainingPersons(cache), BranchTraining(epochs=2, batch=4)).branch
     kept = calibrate_cache(branch, cache)
     parts = [
         calibrate_batch(branch, part, network.input_spec.size_wh)
@@ -301,7 +286,7 @@ def test_fresh_batches_get_the_confidences_of_the_cache(cache, network, dataset)
 
 
 def test_saved_branch_is_the_same_and_refuses_others(cache, tmp_path):
-    branch = train_branch(cache, BranchTraining(epochs=2, batch=4), "sbl-small").branch
+    branch = train_branch(TrainingPersons(cache), BranchTraining(epochs=2, batch=4), "sbl-small").branch
     save_ccnet(branch, tmp_path / "c.safetensors", {"seed": "0"})
     loaded = load_ccnet(tmp_path / "c.safetensors")
     np.testing.assert_array_equal(calibrate_cache(branch, cache).confidence, calibrate_cache(loaded, cache).confidence)
@@ -328,21 +313,23 @@ def test_training_refuses_what_cannot_be_trained(dataset):
     cache = _telling(dataset, 30)
     bad = replace(cache, poses=replace(cache.poses, xy_px=np.full_like(cache.poses.xy_px, np.nan)))
     with pytest.raises(InputError, match=r"loss is nan in epoch 0, on images \["):
-        train_branch(bad, BranchTraining(head="linear"))
+        train_branch(TrainingPersons(bad), BranchTraining(head="linear"))
     blind = replace(cache, dataset=replace(cache.dataset, visible=np.zeros((30, 17), dtype=np.int64)))
     with pytest.raises(InputError, match="no labelled keypoint"):
-        train_branch(blind, BranchTraining())
+        train_branch(TrainingPersons(blind), BranchTraining())
+    with pytest.raises(InputError, match="no loss 'mae'; known are mse, bce"):
+        train_branch(TrainingPersons(cache), BranchTraining(loss="mae"))
     with pytest.raises(InputError, match="two images"):
-        train_branch(cache.select(np.arange(1)), BranchTraining())
+        train_branch(TrainingPersons(cache.select(np.arange(1))), BranchTraining())
 
 
-@pytest.mark.parametrize("loss", ["mse", "bce", "heteroscedastic", "evidential", "ap"])
+@pytest.mark.parametrize("loss", CONFIDENCE_LOSSES)
 def test_batch_without_a_visible_keypoint_does_no_harm(dataset, loss):
     cache = _telling(dataset, 12)
     visible = cache.dataset.visible.copy()
     visible[[2, 7]] = 0
     cache = replace(cache, dataset=replace(cache.dataset, visible=visible))
-    trained = train_branch(cache, BranchTraining(head="linear", loss=loss, epochs=2, batch=1), validation=cache)
+    trained = train_branch(TrainingPersons(cache, cache), BranchTraining(head="linear", loss=loss, epochs=2, batch=1))
     assert np.isfinite(trained.held_out_loss).all()
     assert np.isfinite(calibrate_cache(trained.branch, cache).confidence).all()
 

@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 from calibration import evaluate_keypoints
 from calibration.ccnet.calibrate import calibrate
 from calibration.ccnet.files import load_ccnet
+from calibration.ccnet.options import CalibrateOptions
+from calibration.ccnet.training import BRANCH_TRAININGS
 from calibration.coco.wholebody import PART_COLUMNS
-from calibration.commands.ccnet_commands import Ablate, Calibrate, Tables
 from calibration.experiments.ablations import ablate
-from calibration.experiments.methods import BRANCH_TRAININGS
+from calibration.experiments.options import AblateOptions, TablesOptions
 from calibration.experiments.paper_tables import TABLE_3, paper_tables
 from pose2d.errors import InputError
 from pose2d.networks.catalogue import build_network
@@ -53,13 +54,13 @@ def root(tmp_path_factory):
 
 
 def test_coco_with_the_years_in_its_names(root, tmp_path):
-    options = Ablate(
+    options = AblateOptions(
         root / "coco", tmp_path, what="targets", cache=tmp_path / "cache", bootstrap=5, pck=(0.2,), **SPLITS
     )
-    (lines,) = ablate(options)
-    assert lines[0].startswith("Targets: sbl-small, 6 persons of val2017, fitted on 8")
-    assert [line.split("  ")[0] for line in lines[2:5]] == ["raw", "CCNet for OKS", "CCNet for PCK@.2"]
-    assert (tmp_path / "targets.txt").read_text().splitlines() == lines
+    ((table,),) = ablate(options)
+    assert table.title.startswith("Targets: sbl-small, 6 persons of val2017, fitted on 8")
+    assert [row[0] for row in table.rows] == ["raw", "CCNet for OKS", "CCNet for PCK@.2"]
+    assert (tmp_path / "targets.txt").read_text().startswith(table.title)
 
 
 def test_official_annotations(shared_data, tmp_path):
@@ -76,11 +77,11 @@ def test_official_annotations(shared_data, tmp_path):
     for stem in ("person_keypoints_val2017", "coco_wholebody_val_v1.0"):
         (tmp_path / "annotations" / f"{stem}.json").write_text(json.dumps(content))
     common = dict.fromkeys(("calibration_split", "test_split"), "val2017") | {"validation_split": None, "views": ()}
-    options = Ablate(tmp_path, tmp_path / "out", what="targets", cache=tmp_path / "cache", bootstrap=5, **common)
-    (lines,) = ablate(options)
-    assert "nan" not in lines[2]
+    options = AblateOptions(tmp_path, tmp_path / "out", what="targets", cache=tmp_path / "cache", bootstrap=5, **common)
+    ((table,),) = ablate(options)
+    assert all(np.isfinite(cell.value) for cell in table.rows[0][1:])
     weights = checkpoint(tmp_path / "w.safetensors", 133)
-    whole = Tables(
+    whole = TablesOptions(
         *(tmp_path, tmp_path / "out"),
         **(common | {"dataset": "wholebody", "network": "sbl-small", "checkpoint": weights}),
         only=(3,),
@@ -88,42 +89,44 @@ def test_official_annotations(shared_data, tmp_path):
         bootstrap=5,
     )
     (table,) = paper_tables(whole)
-    assert table[2].split()[:3] == ["Whole", "paper", "67.2"]
+    assert [str(cell) for cell in table.rows[0][:2]] == ["Whole paper", "67.2"]
 
 
 def test_table_4_of_mpii(root, tmp_path):
     common = {"dataset": "mpii", "network": "sbl-small", "checkpoint": root / "mpii.safetensors"}
-    options = Tables(root / "mpii", tmp_path, cache=tmp_path / "cache", bootstrap=5, **common, **SPLITS)
+    options = TablesOptions(root / "mpii", tmp_path, cache=tmp_path / "cache", bootstrap=5, **common, **SPLITS)
     one, two, three, four, five = paper_tables(options)
-    assert [len(lines) for lines in (one, two, three, five)] == [1, 1, 1, 1]
-    assert "coco_wholebody_val_v1.0.json" in three[0] and "--dataset coco" in one[0]
-    assert four[2].split() == ["SBL", "paper", "88.5", "33.9", "77.3", "80.5", "3.90", "2.36"]
-    assert four[3].split() == ["SBL", "+CCNet", "paper", "88.5", "33.9", "77.7", "80.5", "3.52", "1.95"]
+    assert [len(table.rows) for table in (one, two, three, five)] == [0, 0, 0, 0]
+    assert "coco_wholebody_val_v1.0.json" in three.notes[0] and "--dataset coco" in one.notes[0]
+    published, calibrated, *ours = four.rows
+    assert list(map(str, published)) == ["SBL paper", "88.5", "33.9", "77.3", "80.5", "3.90", "2.36"]
+    assert list(map(str, calibrated)) == ["SBL +CCNet paper", "88.5", "33.9", "77.7", "80.5", "3.52", "1.95"]
     names = ["SBL raw", "SBL CCNet for OKS", "SBL CCNet for PCKh@.5", "SBL CCNet for PCKh@.1"]
-    assert [line.split("  ")[0] for line in four[4:8]] == names
-    assert "6 persons of 6 images, mpii, split val2017" in four[-2]
-    assert (tmp_path / "table_4.txt").read_text().splitlines() == four
+    assert [row[0] for row in ours] == names
+    assert "6 persons of 6 images, mpii, split val2017" in four.notes[-2]
+    assert "SBL CCNet for PCKh@.1" in (tmp_path / "table_4.txt").read_text()
 
 
 def test_table_3_of_wholebody_and_its_results_files(root, tmp_path):
     """Results with a score for every part, judged anew by `coco-eval`'s evaluation and by a second one."""
     common = {"dataset": "wholebody", "network": "sbl-small", "checkpoint": root / "wholebody.safetensors"}
-    options = Tables(root / "wholebody", tmp_path, only=(3,), cache=tmp_path / "cache", bootstrap=5, **common, **SPLITS)
-    (lines,) = paper_tables(options)
-    assert lines[1].split() == list(PART_COLUMNS)
-    assert [float(value) for value in lines[6].split()[2:]] == list(TABLE_3["+CCNet"])
+    options = TablesOptions(
+        root / "wholebody", tmp_path, only=(3,), cache=tmp_path / "cache", bootstrap=5, **common, **SPLITS
+    )
+    (table,) = paper_tables(options)
+    assert table.columns[1:] == tuple(PART_COLUMNS)
+    assert [float(str(value)) for value in table.rows[4][1:]] == list(TABLE_3["+CCNet"])
     truth = root / "wholebody" / "annotations" / "coco_wholebody_val2017_v1.0.json"
     annotations = json.loads(truth.read_text())
     scores = []
-    for row, way in ((3, "whole"), (5, "part"), (7, "ccnet")):
+    for row, way in ((1, "whole"), (3, "part"), (5, "ccnet")):
         results = json.loads((tmp_path / f"wholebody_{way}.json").read_text())
         evaluation = evaluate_keypoints(annotations, results, dataset="wholebody", bootstrap=0)
         ap = {one.part: one.stats.AP for one in evaluation.rows if one.confidence_name == "as given"}
         for part, value in ap.items():
             assert value == pytest.approx(_second_opinion(annotations, results, part)[0], abs=1e-9)
-        expected = [100 * np.mean([ap[part] for part in parts]) for parts in PART_COLUMNS.values()]
-        shown = [cell for cell in lines[row].split()[2:] if "[" not in cell and "]" not in cell]
-        assert [float(cell) for cell in shown] == pytest.approx(expected, abs=0.051)
+        expected = [np.mean([ap[part] for part in parts]) for parts in PART_COLUMNS.values()]
+        assert [cell.value for cell in table.rows[row][1:]] == pytest.approx(expected, abs=1e-9)
         scores.append([[entry[key] for key in ("foot_score", "face_score", "wholebody_score")] for entry in results])
         fields = {"lefthand_score", "righthand_score", "score", "lefthand_kpts"}
         assert fields <= results[0].keys() and len(results[0]["face_kpts"]) == 3 * 68
@@ -133,7 +136,7 @@ def test_table_3_of_wholebody_and_its_results_files(root, tmp_path):
 
 
 def test_ccnet_of_another_keypoint_set(root, tmp_path):
-    options = Calibrate(
+    options = CalibrateOptions(
         root / "mpii",
         tmp_path / "c.safetensors",
         dataset="mpii",
@@ -149,7 +152,7 @@ def test_ccnet_of_another_keypoint_set(root, tmp_path):
 
 def test_what_does_not_fit_is_named(root, tmp_path):
     def run(data, **changes):
-        return list(paper_tables(Tables(root / data, tmp_path, cache=tmp_path / "cache", **(SPLITS | changes))))
+        return list(paper_tables(TablesOptions(root / data, tmp_path, cache=tmp_path / "cache", **(SPLITS | changes))))
 
     with pytest.raises(InputError, match="name a --network and its --checkpoint"):
         run("mpii", dataset="mpii", only=(4,))
@@ -176,7 +179,7 @@ def test_wrong_number_of_keypoints_is_refused(root, tmp_path):
     content["annotations"][2]["face_kpts"] = content["annotations"][2]["face_kpts"][:-3]
     path.write_text(json.dumps(content))
     common = {"dataset": "wholebody", "network": "sbl-small", "checkpoint": root / "wholebody.safetensors"}
-    options = Tables(tmp_path / "w", tmp_path, only=(3,), cache=tmp_path / "cache", **common, **SPLITS)
+    options = TablesOptions(tmp_path / "w", tmp_path, only=(3,), cache=tmp_path / "cache", **common, **SPLITS)
     with pytest.raises(InputError, match="holds 396 numbers; 399 finite ones"):
         list(paper_tables(options))
     del content["annotations"][2]["face_kpts"]

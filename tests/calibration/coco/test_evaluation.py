@@ -15,7 +15,7 @@ from calibration import Confidence, evaluate_keypoints
 from calibration.coco.accuracy import accuracy_of
 from calibration.coco.files import read_detections, read_truth
 from calibration.coco.matching import match
-from calibration.commands.coco_commands import CocoEval
+from calibration.commands.coco_eval import CocoEval
 from pose2d.errors import InputError
 
 KEYS = {

@@ -12,7 +12,7 @@ import pytest
 
 from calibration.coco.files import read_detections, read_truth
 from calibration.commands.calibrate_file import CalibrateFileApply
-from calibration.commands.coco_commands import CocoEval
+from calibration.commands.coco_eval import CocoEval
 from pose2d.errors import InputError
 
 KEYPOINTS = [v for k in range(17) for v in (10.0 * k, 5.0 * k, 2)]

@@ -8,7 +8,7 @@ from torch.nn import functional
 import calibration.experiments.input_ablation as module
 from calibration.ccnet.feature_cache import cache_features
 from calibration.ccnet.model import calibrate_cache
-from calibration.ccnet.training import BranchTraining, train_branch
+from calibration.ccnet.training import BranchTraining, TrainingPersons, train_branch
 from calibration.experiments.input_ablation import (
     coordinates_and_scores,
     fine_tuned_features,
@@ -68,7 +68,7 @@ def test_inputs_stand_in_a_row_and_train_a_branch(cache):
     )
     np.testing.assert_allclose(joined.feature[:, 64:98].reshape(8, 17, 2), cache.xy_fraction, rtol=1e-6)
     np.testing.assert_allclose(joined.feature[:, 98:], cache.poses.raw_score, rtol=1e-6)
-    branch = train_branch(joined, BranchTraining(head="linear", epochs=2)).branch
+    branch = train_branch(TrainingPersons(joined), BranchTraining(head="linear", epochs=2)).branch
     assert calibrate_cache(branch, joined).confidence.shape == (8, 17)
 
 

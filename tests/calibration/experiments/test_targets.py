@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from calibration.ccnet.features import CachedFeatures
+from calibration.ccnet.training import BRANCH_TRAININGS, TrainingPersons
 from calibration.coco.evaluation import Confidence
-from calibration.experiments.methods import BRANCH_TRAININGS
 from calibration.experiments.targets import (
     Pck,
     judge_targets,
     judged_by_pck,
     target_confidences,
-    target_lines,
+    target_table,
     with_known_sizes,
 )
 from pose2d.datasets.coco import KeypointDataset
@@ -110,7 +110,7 @@ def test_each_target_is_told_best_by_the_branch_that_was_made_for_it(monkeypatch
     monkeypatch.setitem(BRANCH_TRAININGS, "local", dataclasses.replace(BRANCH_TRAININGS["local"], members=1))
     calibration, test = made_up(COCO17, 300, 1, noise=0.5), made_up(COCO17, 200, 2, noise=0.5)
     measures = [Pck(0.05)]
-    found = target_confidences(calibration, None, test, measures, "made up")
+    found = target_confidences(TrainingPersons(calibration), test, measures, "made up")
     assert list(found) == ["raw", "CCNet for OKS", "CCNet for PCK@.05"]
     table = judge_targets(test, found, measures, replicates=50)
     rows = {row.name: row for row in table.rows}
@@ -121,5 +121,5 @@ def test_each_target_is_told_best_by_the_branch_that_was_made_for_it(monkeypatch
             assert row.ause_intervals[name].low <= value <= row.ause_intervals[name].high
     said = found["CCNet for PCK@.05"].keypoint[test.labelled]
     assert abs(said.mean() - measures[0](test)[test.labelled].mean()) < 0.08
-    lines = target_lines(table, "title")
-    assert lines[1].split()[-4:] == ["AUSE", "OKS", "AUSE", "PCK@.05"] and len(lines) == 6
+    shown = target_table(table, "title")
+    assert shown.columns[-2:] == ("AUSE OKS", "AUSE PCK@.05") and len(shown.rows) == 3

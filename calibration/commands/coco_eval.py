@@ -1,4 +1,4 @@
-"""The COCO track's subcommands."""
+"""`coco-eval`: judge the confidences of results files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CocoEval:
         self.evaluate()
 
     def evaluate(self) -> KeypointEvaluation:
-        """As `run`; gives back what was found, for a page of it."""
+        """As `run`; returns what was found, for a page of it."""
         from calibration.coco.evaluation import evaluate_keypoints
         from calibration.coco.tables import print_evaluation
         from pose2d.files.storage import write_json

@@ -1,0 +1,101 @@
+"""From options to the network, and to the cached features of a data set's splits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from calibration.ccnet.altered_views import views_of
+from calibration.ccnet.feature_cache import cache_features
+from calibration.ccnet.features import CachedFeatures
+from calibration.ccnet.options import FeatureOptions, ViewKind
+from calibration.ccnet.training import TrainingPersons
+from pose2d.datasets.kinds import DATASETS
+from pose2d.errors import InputError
+from pose2d.networks.base import PoseNetwork
+from pose2d.networks.packaged import load_network
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def network_of(options: FeatureOptions, name: str) -> tuple[PoseNetwork, Path]:
+    """The network that the options name, with as many keypoints as their data set has, and its checkpoint.
+
+    Raises:
+        InputError: there is no such network or checkpoint, or they do not fit.
+    """
+    keypoints = len(DATASETS[options.dataset].skeleton)
+    return load_network(name, options.checkpoint, keypoints, options.input_size)
+
+
+def split_features(
+    network: PoseNetwork,
+    options: FeatureOptions,
+    split: str,
+    kinds: Sequence[ViewKind] = (),
+    fabric: Fabric | None = None,
+) -> tuple[CachedFeatures, list[CachedFeatures]]:
+    """A network's cached features of a split's persons as they are, and in altered views.
+
+    Args:
+        network: frozen.
+        options: the data set, how many of its persons, and where caches lie.
+        split: of the data set.
+        kinds: of views.
+        fabric: device, precision and processes of the passes.
+
+    Raises:
+        InputError: the split cannot be read.
+    """
+    dataset = DATASETS[options.dataset].read(options.data, split)
+    if options.limit is not None:
+        dataset = dataset.select(np.arange(min(options.limit, len(dataset))))
+    spec = network.input_spec
+    views = [None, *(views_of(kind, dataset, spec.size_wh, spec.padding) for kind in kinds)]
+    plain, *altered = [cache_features(network, dataset, options.cache, views=one, fabric=fabric) for one in views]
+    return plain, altered
+
+
+def training_persons(
+    network: PoseNetwork,
+    options: FeatureOptions,
+    split: str,
+    validation_split: str | None,
+    fabric: Fabric | None = None,
+) -> TrainingPersons:
+    """Persons to train on and those to stop by, in the altered views that the options ask for too.
+
+    Args:
+        network: frozen.
+        options: see `split_features`.
+        split: to train on.
+        validation_split: to stop by; None to hold out a share of `split`.
+        fabric: device, precision and processes of the passes.
+
+    Raises:
+        InputError: a split cannot be read.
+    """
+    plain, views = split_features(network, options, split, options.views, fabric)
+    if validation_split is None:
+        return TrainingPersons(plain, views=views)
+    held_out, held_out_views = split_features(network, options, validation_split, options.views, fabric)
+    return TrainingPersons(plain, held_out, views, held_out_views)
+
+
+def target_cells(network: PoseNetwork) -> float:
+    """l~ of the network's training in heatmap cells.
+
+    Raises:
+        InputError: neither its checkpoint nor the published configurations say.
+    """
+    if network.target_cells is None:
+        width, height = network.input_spec.size_wh
+        raise InputError(
+            f"the network's checkpoint does not say how wide its target heatmaps were, and there is no usual width for "
+            f"inputs of {width}x{height} pixels: put heatmap_sigma into its metadata"
+        )
+    return network.target_cells
