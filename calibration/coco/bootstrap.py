@@ -8,14 +8,12 @@ share the resamples, so differences are paired.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from calibration.coco.matching import AREA_RANGES, OKS_THRESHOLDS, RECALL_THRESHOLDS, RankedMatches
-
-_CHUNK = 16
-"""Resamples worked on at a time: few enough that their cumulative sums stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -48,40 +46,22 @@ def bootstrap_average_precision(
         counts: from `resample_images`.
         area: the area range, "all", "medium" or "large".
     """
+    from calibration.coco.bootstrap_kernel import weighted_average_precision
+
     a = list(AREA_RANGES).index(area)
-    positives = counts.astype(float) @ ranked.positives[a].astype(float)
-    result = np.zeros((len(counts), len(OKS_THRESHOLDS)))
+    positives = _drawn(counts, ranked.positives[a])
     counted = ranked.true_positive[a] | ranked.false_positive[a]
-    for t in range(len(OKS_THRESHOLDS)):
-        judged = np.flatnonzero(counted[t])
-        hit = np.flatnonzero(ranked.true_positive[a, t, judged])
-        if len(hit) == 0:
-            continue
-        image, image_of_hit = ranked.image[judged], ranked.image[judged[hit]]
-        for start in range(0, len(counts), _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            result[chunk, t] = _weighted_ap(counts[chunk], image, hit, image_of_hit, positives[chunk])
+    judged = np.flatnonzero(counted.any(axis=0))
+    marks = (np.ascontiguousarray(m[:, judged]).view(np.uint8) for m in (ranked.true_positive[a], counted))
+    kernel: Any = weighted_average_precision
+    result: np.ndarray = kernel(counts, ranked.image[judged], *marks, positives, RECALL_THRESHOLDS)
     result[positives == 0] = np.nan
     return result
 
 
-def _weighted_ap(
-    counts: np.ndarray, image: np.ndarray, hit: np.ndarray, image_of_hit: np.ndarray, positives: np.ndarray
-) -> np.ndarray:
-    """AP of a few resamples at one threshold, (r,).
-
-    Between the copies of a hit precision rises and at other places it falls, so the envelope is found at hits alone.
-    """
-    judged = np.cumsum(np.take(counts, image, axis=1), axis=1, dtype=float)
-    hits = np.cumsum(np.take(counts, image_of_hit, axis=1), axis=1, dtype=float)
-    envelope = hits / (np.take(judged, hit, axis=1) + np.spacing(1))
-    np.maximum.accumulate(envelope[:, ::-1], axis=1, out=envelope[:, ::-1])
-    ap = np.zeros(len(counts))
-    for r, number in enumerate(positives):
-        if number:
-            place = np.searchsorted(hits[r] / number, RECALL_THRESHOLDS, side="left")
-            ap[r] = envelope[r, place[place < len(hit)]].sum() / len(RECALL_THRESHOLDS)
-    return ap
+def _drawn(counts: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """How many things each resample draws of which an image has so many; by einsum, which copies no counts."""
+    return np.einsum("ri,i->r", counts, number, dtype=np.int64)
 
 
 def bootstrap_average_recall(ranked: RankedMatches, counts: Int[np.ndarray, "r i"]) -> Float[np.ndarray, " r"]:

@@ -302,9 +302,10 @@ def _intervals(ranked: RankedMatches, counts: np.ndarray) -> tuple[dict[str, Int
 
 
 def _truth_notes(truth: KeypointTruth) -> list[str]:
+    notes = list(truth.notes)
     if (truth.ids == 0).any():
-        return [f"{truth.name}: annotation id 0 is never counted as found, as in pycocotools; number from 1"]
-    return []
+        notes.append(f"{truth.name}: annotation id 0 is never counted as found, as in pycocotools; number from 1")
+    return notes
 
 
 def _row_notes(row: EvaluationRow) -> list[str]:

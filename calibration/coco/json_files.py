@@ -6,7 +6,7 @@ import json
 import math
 import mmap
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,47 +14,85 @@ import msgspec
 import numpy as np
 
 from pose2d.errors import InputError
-from pose2d.files.storage import atomic_path, require_file
+from pose2d.files.storage import atomic_path, json_bytes, reading_json, require_file
 
 Source = str | Path | Mapping[str, Any] | Sequence[Any]
 """A file, or what `json.load` made of it."""
 
+_Content = bytes | mmap.mmap
+"""JSON in UTF-8."""
 
-def decode(source: Source, kind: Any, name: str, expected: str) -> Any:
-    """Decode a file, or parsed JSON, into records of `kind`; fields that it does not name are skipped.
+_MARKS = {
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+"""Byte-order marks, the longer ones first."""
+_GZIP, _UTF8_MARK = b"\x1f\x8b", b"\xef\xbb\xbf"
+
+
+def _encoding(start: bytes) -> str | None:
+    """Of a file that is not UTF-8: by its mark, or by a bracket in two bytes."""
+    for mark, encoding in _MARKS.items():
+        if start.startswith(mark):
+            return encoding
+    for encoding, (high, low) in {"utf-16-le": (1, 0), "utf-16-be": (0, 1)}.items():
+        if len(start) == 4 and start[low] in b"[{" and start[high] == start[high + 2] == 0 != start[low + 2]:
+            return encoding
+    return None
+
+
+def decode(source: Source, decoder: msgspec.json.Decoder[Any], name: str, expected: str) -> Any:
+    """Decode a file, or parsed JSON, into the records of a decoder; fields that it does not name are skipped.
 
     Args:
-        source: a file, mapped rather than read: one that is not JSON is refused at its first wrong byte, at any size.
-        kind: a msgspec type.
+        source: UTF-8, with or without a byte-order mark, UTF-16 or UTF-32, or any of these in gzip.
+        decoder: of a typed record.
         name: of the source, for messages.
         expected: what it should be, for messages.
 
     Raises:
         InputError: naming the file, the entry's index and the field.
     """
-    decoder = msgspec.json.Decoder(kind)
+    content = _content_of(source, name, expected)
+    try:
+        return decoder.decode(content)
+    except msgspec.ValidationError as error:
+        _refuse_value(str(error), name, expected)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _refuse_json(str(error), content, name, expected)
+
+
+def _content_of(source: Source, name: str, expected: str) -> _Content:
+    """The JSON of a source in UTF-8: the mapped file itself, or what a byte-order mark, UTF-16 or gzip stands for.
+
+    A file is mapped, not read, so that one that is not JSON is refused at its first wrong byte, at any size.
+    """
     if not isinstance(source, str | Path):
-        return _decode_bytes(msgspec.json.encode(source, enc_hook=_plain), decoder.decode, name, expected)
+        return msgspec.json.encode(source, enc_hook=_plain)
     path = require_file(source)
     if path.stat().st_size == 0:
         raise InputError(f"{name} is empty where a JSON {expected} is needed")
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return _decode_bytes(content, decoder.decode, name, expected)
+    with open(path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    content: _Content = mapped
+    if mapped[:2] == _GZIP:
+        with reading_json(path):
+            content = json_bytes(path)
+    encoding = _encoding(content[:4])
+    if encoding is not None:
+        try:
+            content = str(content[:], encoding).encode()
+        except UnicodeError:
+            raise InputError(f"{name} begins like {encoding.upper()} text and is not: write it as UTF-8") from None
+    return content[len(_UTF8_MARK) :] if content[: len(_UTF8_MARK)] == _UTF8_MARK else content
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise InputError(f"a {type(value).__name__} cannot stand in annotations or results")
-
-
-def _decode_bytes(content: Any, decode: Callable[[Any], Any], name: str, expected: str) -> Any:
-    try:
-        return decode(content)
-    except msgspec.ValidationError as error:
-        _refuse_value(str(error), name, expected)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        _refuse_json(str(error), content, name, expected)
 
 
 def _refuse_value(message: str, name: str, expected: str) -> NoReturn:
@@ -72,7 +110,7 @@ def _refuse_value(message: str, name: str, expected: str) -> NoReturn:
     raise InputError(f"{name}: {where} {index}, field {field or 'itself'}: {what[0].lower()}{what[1:]}")
 
 
-def _refuse_json(message: str, content: Any, name: str, expected: str) -> NoReturn:
+def _refuse_json(message: str, content: _Content, name: str, expected: str) -> NoReturn:
     found = re.search(r"byte (\d+)", message)
     if found:
         start = int(found.group(1))
@@ -82,7 +120,7 @@ def _refuse_json(message: str, content: Any, name: str, expected: str) -> NoRetu
     raise InputError(f"{name} is not a JSON {expected}: {why}")
 
 
-def _refuse_not_finite(content: Any, name: str) -> NoReturn:
+def _refuse_not_finite(content: _Content, name: str) -> NoReturn:
     """Python's json writes NaN and Infinity, which JSON does not have: find where the first one stands."""
     try:
         parsed = json.loads(bytes(content))
@@ -105,8 +143,9 @@ def read_json_list(path: str | Path) -> list[Any]:
     Raises:
         InputError: the file is not a JSON list.
     """
-    content: list[Any] = decode(path, list[Any], str(path), "results file (a list of detections)")
-    return content
+    name, expected = str(path), "results file (a list of detections)"
+    entries: list[Any] = decode(path, msgspec.json.Decoder(list), name, expected)
+    return entries
 
 
 def write_results(path: str | Path, entries: list[Any]) -> None:

@@ -8,19 +8,19 @@ only decides the order in which an image's detections choose their person (`rank
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from calibration.coco.files import KeypointDetections, KeypointTruth
+from calibration.coco.pair_oks import may_reach, oks_of_pairs, stable_order
 
 OKS_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
 AREA_RANGES = {"all": (0.0, 1e10), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 MAX_DETECTIONS = 20
 """Of an image's detections only those of the 20 highest scores are judged."""
-
-_CHUNK = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,33 @@ class KeypointMatches:
     Attributes:
         truth, detections: what was matched, in the files' order.
         pair_detection, pair_truth: numbers of the detection and the person of each of the p pairs.
-        oks: of each pair; of a person without labelled keypoints, pycocotools' rule by the doubled box.
+        near: marks the pairs whose OKS was needed so far: those that can reach the lowest threshold.
+        near_oks: of these.
         candidates: pairs above the lowest threshold, by detection, the best person first (of equals the later).
+        candidate_oks: of these.
         candidate_start: where each detection's candidates begin, one more than there are detections.
+        by_image: detections image by image, each image's in the file's order.
     """
 
     truth: KeypointTruth
     detections: KeypointDetections
     pair_detection: Int[np.ndarray, " p"]
     pair_truth: Int[np.ndarray, " p"]
-    oks: Float[np.ndarray, " p"]
+    near: Bool[np.ndarray, " p"]
+    near_oks: Float[np.ndarray, " q"]
     candidates: Int[np.ndarray, " c"]
+    candidate_oks: Float[np.ndarray, " c"]
     candidate_start: Int[np.ndarray, " n_plus_1"]
+    by_image: Int[np.ndarray, " n"]
+
+    @cached_property
+    def oks(self) -> Float[np.ndarray, " p"]:
+        """Of each pair; of a person without labelled keypoints, pycocotools' rule by the doubled box."""
+        oks = np.empty(len(self.pair_truth))
+        oks[self.near] = self.near_oks
+        far = ~self.near
+        oks[far] = oks_of_pairs(self.truth, self.detections, self.pair_detection[far], self.pair_truth[far])
+        return oks
 
 
 @dataclass(frozen=True)
@@ -84,59 +99,33 @@ class KeypointStats:
 
 def match(truth: KeypointTruth, detections: KeypointDetections) -> KeypointMatches:
     """Pair every detection with every person of its image and compute their OKS (equations 6 and 7 of the paper)."""
-    person_order = np.argsort(truth.image, kind="stable")
+    person_order = stable_order(truth.image)
     persons_in = np.bincount(truth.image, minlength=len(truth.image_ids))
     first_person = np.cumsum(persons_in) - persons_in
     pairs_of = persons_in[detections.image]
     pair_detection = np.repeat(np.arange(len(detections)), pairs_of)
     within = np.arange(len(pair_detection)) - np.repeat(np.cumsum(pairs_of) - pairs_of, pairs_of)
     pair_truth = person_order[first_person[detections.image[pair_detection]] + within]
-    oks = _pair_oks(truth, detections, pair_detection, pair_truth)
-    possible = np.flatnonzero(oks >= OKS_THRESHOLDS[0])
+    near = may_reach(OKS_THRESHOLDS[0], truth, detections, pair_detection, pair_truth)
+    oks = oks_of_pairs(truth, detections, pair_detection[near], pair_truth[near])
+    reached = oks >= OKS_THRESHOLDS[0]
+    possible, oks_of_possible = np.flatnonzero(near)[reached], oks[reached]
     # In pycocotools the later person wins a tie.
-    candidates = possible[np.lexsort((-pair_truth[possible], -oks[possible], pair_detection[possible]))]
+    order = np.lexsort((-pair_truth[possible], -oks_of_possible, pair_detection[possible]))
+    candidates = possible[order]
     start = np.searchsorted(pair_detection[candidates], np.arange(len(detections) + 1))
-    return KeypointMatches(truth, detections, pair_detection, pair_truth, oks, candidates, start)
-
-
-def _pair_oks(
-    truth: KeypointTruth, detections: KeypointDetections, pair_detection: np.ndarray, pair_truth: np.ndarray
-) -> np.ndarray:
-    """OKS of each pair.
-
-    Persons are taken by their number of labelled keypoints: a row then holds these alone, and NumPy sums it in the same
-    order as pycocotools sums its own, which a sum over masked zeros would not.
-    """
-    oks = np.empty(len(pair_truth))
-    labelled = truth.labelled
-    labelled_first = np.argsort(~labelled, axis=1, kind="stable")
-    count = labelled.sum(axis=1)
-    variances = (truth.sigmas * 2) ** 2
-    area = truth.area + np.spacing(1)
-    count_of_pair = count[pair_truth]
-    for number in np.unique(count_of_pair):
-        group = np.flatnonzero(count_of_pair == number)
-        for chunk in np.split(group, np.arange(_CHUNK, len(group), _CHUNK)):
-            person, detection = pair_truth[chunk], pair_detection[chunk]
-            if number == 0:
-                offset = _outside_doubled_box(detections.xy_px[detection], truth.boxes_xywh[person])
-                variance = variances
-            else:
-                keypoint = labelled_first[person, :number]
-                offset = detections.xy_px[detection[:, None], keypoint] - truth.xy_px[person[:, None], keypoint]
-                variance = variances[keypoint]
-            with np.errstate(over="ignore"):
-                offset **= 2
-                exponent = (offset[:, :, 0] + offset[:, :, 1]) / variance / area[person, None] / 2
-            oks[chunk] = np.exp(-exponent).sum(axis=1) / exponent.shape[1]
-    return oks
-
-
-def _outside_doubled_box(xy_px: np.ndarray, boxes_xywh: np.ndarray) -> np.ndarray:
-    """How far each keypoint lies outside the person's box widened by its own size on each side, (p, k, 2)."""
-    corner, size = boxes_xywh[:, None, :2], boxes_xywh[:, None, 2:]
-    low, high = corner - size, corner + size * 2
-    return np.maximum(0, low - xy_px) + np.maximum(0, xy_px - high)
+    return KeypointMatches(
+        truth=truth,
+        detections=detections,
+        pair_detection=pair_detection,
+        pair_truth=pair_truth,
+        near=near,
+        near_oks=oks,
+        candidates=candidates,
+        candidate_oks=oks_of_possible[order],
+        candidate_start=start,
+        by_image=stable_order(detections.image),
+    )
 
 
 def oks_per_keypoint(
@@ -163,10 +152,30 @@ def normalised_error(
     return np.where(truth.labelled[person] & (person >= 0)[:, None], error, np.nan)
 
 
-def _area_ignored(truth: KeypointTruth) -> np.ndarray:
-    """Which persons an area range ignores, (m, a)."""
+_CELLS = len(AREA_RANGES) * len(OKS_THRESHOLDS)
+_ALL_CELLS = np.uint32((1 << _CELLS) - 1)
+"""What is decided in every area range and at every threshold is a bit of a number: bit a * 10 + t."""
+
+
+def _bits(mark: Bool[np.ndarray, "n a"]) -> np.ndarray:
+    """Marks of area ranges as bits, the same at every threshold, uint32 (n,)."""
+    bits = np.zeros(len(mark), dtype=np.uint32)
+    for a in range(len(AREA_RANGES)):
+        bits[mark[:, a]] |= np.uint32(((1 << len(OKS_THRESHOLDS)) - 1) << (a * len(OKS_THRESHOLDS)))
+    return bits
+
+
+def _marks(bits: np.ndarray) -> np.ndarray:
+    """Bits as marks by area range and threshold, (a, t, n)."""
+    octets = np.ascontiguousarray(bits.astype("<u4")).view(np.uint8).reshape(-1, 4)
+    marks = np.unpackbits(np.ascontiguousarray(octets.T), axis=0, count=_CELLS, bitorder="little")
+    return marks.view(bool).reshape(len(AREA_RANGES), len(OKS_THRESHOLDS), -1)
+
+
+def _outside_range(area: np.ndarray) -> np.ndarray:
+    """Which areas lie outside each range, (n, a)."""
     low, high = np.array(list(AREA_RANGES.values())).T
-    return truth.ignored[:, None] | (truth.area[:, None] < low) | (truth.area[:, None] > high)
+    return (area[:, None] < low) | (area[:, None] > high)
 
 
 def rank(matches: KeypointMatches, scores: Float[np.ndarray, " n"]) -> RankedMatches:
@@ -180,21 +189,23 @@ def rank(matches: KeypointMatches, scores: Float[np.ndarray, " n"]) -> RankedMat
         scores: a confidence for each detection, in the file's order; any finite numbers.
     """
     truth, detections = matches.truth, matches.detections
-    by_image = np.lexsort((-scores, detections.image))
-    by_image = by_image[_place_in_run(detections.image[by_image]) < MAX_DETECTIONS]
-    matched, ignored = _assign(matches, by_image)
-    low, high = np.array(list(AREA_RANGES.values())).T
-    outside = (detections.area[:, None] < low) | (detections.area[:, None] > high)
-    ignored |= ~matched & outside[:, :, None]
-    order = by_image[np.argsort(-scores[by_image], kind="stable")]
+    order = matches.by_image[np.argsort(-scores[matches.by_image], kind="stable")]
+    by_image = order[stable_order(detections.image[order])]
+    judged = _place_in_run(detections.image[by_image]) < MAX_DETECTIONS
+    if not judged.all():
+        late = np.zeros(len(order), dtype=bool)
+        late[by_image[~judged]] = True
+        order, by_image = order[~late[order]], by_image[judged]
+    uncounted = truth.ignored[:, None] | _outside_range(truth.area)
+    matched, ignored = _assign(matches, by_image, _bits(uncounted))
+    ignored |= ~matched & _bits(_outside_range(detections.area))
     matched, ignored = matched[order], ignored[order]
-    counted = ~_area_ignored(truth)
-    positives = np.stack([np.bincount(truth.image[c], minlength=len(truth.image_ids)) for c in counted.T])
+    positives = np.stack([np.bincount(truth.image[~c], minlength=len(truth.image_ids)) for c in uncounted.T])
     return RankedMatches(
         order=order,
         image=detections.image[order],
-        true_positive=np.ascontiguousarray((matched & ~ignored).transpose(1, 2, 0)),
-        false_positive=np.ascontiguousarray((~matched & ~ignored).transpose(1, 2, 0)),
+        true_positive=_marks(matched & ~ignored),
+        false_positive=_marks(~matched & ~ignored),
         positives=positives,
     )
 
@@ -207,60 +218,81 @@ def _place_in_run(values: np.ndarray) -> np.ndarray:
     return np.arange(len(values)) - np.repeat(starts, np.diff(np.r_[starts, len(values)]))
 
 
-def _assign(matches: KeypointMatches, by_image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which detections are matched, and which of them with an ignored person, each (n, a, t).
+def _assign(matches: KeypointMatches, by_image: np.ndarray, uncounted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which detections are matched, and which of them with a person that does not count: bits, each (n,).
 
     Images do not touch each other, so round r lets the r-th detection of every image choose at once.
+
+    Args:
+        by_image: detections image by image, those that choose first in front.
+        uncounted: bits of each person.
     """
     truth, start = matches.truth, matches.candidate_start
-    shape = (len(AREA_RANGES), len(OKS_THRESHOLDS))
-    ignorable = _area_ignored(truth)
-    taken = np.zeros((len(truth), *shape), dtype=bool)
-    matched = np.zeros((len(matches.detections), *shape), dtype=bool)
+    person_of = matches.pair_truth[matches.candidates]
+    reached = _reached(matches.candidate_oks)
+    takeable = [reached & ~uncounted[person_of], reached & uncounted[person_of]]
+    # pycocotools keeps the matched person's id and reads 0 as none: annotation 0 is taken but never a hit.
+    hit = np.where(truth.ids == 0, np.uint32(0), _ALL_CELLS)[person_of]
+    again = np.where(truth.crowd, _ALL_CELLS, np.uint32(0))[person_of]
+    taken = np.zeros(len(truth), dtype=np.uint32)
+    matched = np.zeros(len(matches.detections), dtype=np.uint32)
     ignored = np.zeros_like(matched)
     number = np.diff(start)
+    most = number.max(initial=0)
     choosing = by_image[number[by_image] > 0]
     turn = _place_in_run(matches.detections.image[choosing])
-    for now in (choosing[turn == r] for r in range(turn.max(initial=-1) + 1)):
-        chosen = np.zeros((len(now), *shape), dtype=bool)
-        for tier in (False, True):
-            for place in range(number[now].max()):
-                some = np.flatnonzero(number[now] > place)
-                pair = matches.candidates[start[now[some]] + place]
-                person = matches.pair_truth[pair]
-                free = ~taken[person] | truth.crowd[person, None, None]
-                take = free & ~chosen[some] & (ignorable[person] == tier)[:, :, None]
-                take &= (matches.oks[pair, None] >= OKS_THRESHOLDS)[:, None, :]
-                chosen[some] |= take
+    by_turn = choosing[stable_order(turn)]
+    ends = np.cumsum(np.bincount(turn))
+    for now in (by_turn[begin:end] for begin, end in zip(np.r_[0, ends], ends)):
+        now = now[stable_order(most - number[now])]  # those with a further candidate stand in front
+        first, many = start[now], number[now]
+        chosen = np.zeros(len(now), dtype=np.uint32)
+        counts = np.bincount(many)
+        having = len(now) - np.cumsum(counts)  # how many have more than 0, 1, 2, ... candidates
+        for tier in (0, 1):
+            for place, some in enumerate(having[:-1].tolist()):
+                candidate = first[:some] + place
+                person = person_of[candidate]
+                take = takeable[tier][candidate] & ~chosen[:some] & (~taken[person] | again[candidate])
+                chosen[:some] |= take
                 taken[person] |= take
-                # pycocotools keeps the matched person's id and reads 0 as none: annotation 0 is taken but never a hit.
-                matched[now[some]] |= take & (truth.ids[person] != 0)[:, None, None]
+                take &= hit[candidate]
+                matched[now[:some]] |= take
                 if tier:
-                    ignored[now[some]] |= take
+                    ignored[now[:some]] |= take
     return matched, ignored
+
+
+def _reached(oks: np.ndarray) -> np.ndarray:
+    """Bits of the thresholds that an OKS reaches, in every area range."""
+    passed = np.searchsorted(OKS_THRESHOLDS, oks, side="right").astype(np.uint32)
+    bits = (np.uint32(1) << passed) - np.uint32(1)
+    for _ in range(1, len(AREA_RANGES)):
+        bits = bits << np.uint32(len(OKS_THRESHOLDS)) | ((np.uint32(1) << passed) - np.uint32(1))
+    return bits
 
 
 def precision_and_recall(ranked: RankedMatches) -> tuple[Float[np.ndarray, "a t 101"], Float[np.ndarray, "a t"]]:
     """Interpolated precision at 101 recalls and the highest recall, by area range and threshold; -1 without persons."""
     shape = ranked.true_positive.shape[:2]
     precision, recall = np.full((*shape, len(RECALL_THRESHOLDS)), -1.0), np.full(shape, -1.0)
-    hits = np.cumsum(ranked.true_positive, axis=2, dtype=np.int32).astype(float)
-    misses = np.cumsum(ranked.false_positive, axis=2, dtype=np.int32).astype(float)
-    misses += hits
-    misses += np.spacing(1)
-    envelope = np.divide(hits, misses, out=misses)
-    np.maximum.accumulate(envelope[:, :, ::-1], axis=2, out=envelope[:, :, ::-1])
     for a, positives in enumerate(ranked.positives.sum(axis=1)):
         if positives == 0:
             continue
-        recall[a] = 0
-        precision[a] = 0
-        for t in range(shape[1]) if len(ranked.order) else ():
-            recalls = hits[a, t] / positives
-            place = np.searchsorted(recalls, RECALL_THRESHOLDS, side="left")
-            reached = place < len(recalls)
-            precision[a, t, reached] = envelope[a, t, place[reached]]
-            recall[a, t] = recalls[-1]
+        precision[a], recall[a] = 0, 0
+        for t in range(shape[1]):
+            # Precision falls between hits, so its envelope is found at hits alone.
+            hit = np.flatnonzero(ranked.true_positive[a, t])
+            if len(hit) == 0:
+                continue
+            judged = np.cumsum(ranked.true_positive[a, t] | ranked.false_positive[a, t], dtype=np.int32)[hit]
+            hits = np.arange(1, len(hit) + 1)
+            envelope = hits / (judged + np.spacing(1))
+            np.maximum.accumulate(envelope[::-1], out=envelope[::-1])
+            place = np.searchsorted(hits / positives, RECALL_THRESHOLDS, side="left")
+            reached = place < len(hit)
+            precision[a, t, reached] = envelope[place[reached]]
+            recall[a, t] = len(hit) / positives
     return precision, recall
 
 

@@ -141,7 +141,7 @@ def write_wholebody_results(
     entries = []
     for row in range(len(detections)):
         entry: dict[str, object] = {
-            "image_id": int(truth.image_ids[detections.image[row]]),
+            "image_id": truth.image_ids.item(detections.image[row]),
             "category_id": truth.category_id,
         }
         for part, where in truth.skeleton.parts:

@@ -29,6 +29,9 @@ class _Entry(msgspec.Struct):
     scale: Any = None
 
 
+_DECODER = msgspec.json.Decoder(list[_Entry])
+
+
 @dataclass(frozen=True)
 class Crops:
     """The crop of each detection in image pixels.
@@ -60,7 +63,7 @@ def crops_of(results: Source, detections: KeypointDetections, source: CropSource
         InputError: the file does not have the fields asked for.
     """
     if source != "keypoints":
-        entries: list[_Entry] = decode(results, list[_Entry], detections.name, "results file (a list of detections)")
+        entries: list[_Entry] = decode(results, _DECODER, detections.name, "results file (a list of detections)")
         entries = [entries[number] for number in detections.entries]
         readers = {"center and scale": _by_scale, "bbox": _by_box}
         for name, read in readers.items():
