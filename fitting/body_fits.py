@@ -55,10 +55,10 @@ class BodyFits:
     rotations: Float[np.ndarray, "n 24 3 3"]
     betas: Float[np.ndarray, "n 10"]
     translation: Float[np.ndarray, "n 3"]
-    reason: Int[np.ndarray, "n"] | None = None
-    iterations: Int[np.ndarray, "n"] | None = None
-    initial_objective: Float[np.ndarray, "n"] | None = None
-    objective: Float[np.ndarray, "n"] | None = None
+    reason: Int[np.ndarray, " n"] | None = None
+    iterations: Int[np.ndarray, " n"] | None = None
+    initial_objective: Float[np.ndarray, " n"] | None = None
+    objective: Float[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.rotations)
@@ -67,9 +67,8 @@ class BodyFits:
         """How many frames ended for which reason, by name."""
         if self.reason is None:
             return {}
-        return {
-            Reason(code).name.lower(): int(count) for code, count in zip(*np.unique(self.reason, return_counts=True))
-        }
+        codes, counts = np.unique(self.reason, return_counts=True)
+        return {Reason(code).name.lower(): int(count) for code, count in zip(codes, counts, strict=True)}
 
     def select(self, frames: np.ndarray | slice) -> BodyFits:
         """Some of the persons."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def intrinsics_from_focal(
-    focal_px: Float[Tensor, "n"], width_px: Float[Tensor, "n"], height_px: Float[Tensor, "n"]
+    focal_px: Float[Tensor, " n"], width_px: Float[Tensor, " n"], height_px: Float[Tensor, " n"]
 ) -> Float[Tensor, "n 3 3"]:
     """Intrinsic matrices with square pixels and the principal point in the middle of the image."""
     intrinsics = torch.zeros(*focal_px.shape, 3, 3, dtype=focal_px.dtype, device=focal_px.device)
@@ -22,7 +22,7 @@ def intrinsics_from_focal(
     return intrinsics
 
 
-def diagonal_focal_px(width_px: Float[Tensor, "n"], height_px: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+def diagonal_focal_px(width_px: Float[Tensor, " n"], height_px: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """CLIFF's focal length where none is known: the image's diagonal, a field of view of 53 degrees."""
     return (width_px**2 + height_px**2).sqrt()
 
@@ -60,19 +60,6 @@ def crop_to_full_translation(
     return torch.cat([offset_px / focal_px * depth[:, None], depth[:, None]], 1)
 
 
-def full_to_crop_camera(
-    translation: Float[Tensor, "n 3"], boxes_xywh: Float[Tensor, "n 4"], intrinsics: Float[Tensor, "n 3 3"]
-) -> Float[Tensor, "n 3"]:
-    """The inverse of `crop_to_full_translation`: (s, tx, ty) of a body at `translation`."""
-    side_px = boxes_xywh[:, 2:].amax(1)
-    middle_px = boxes_xywh[:, :2] + boxes_xywh[:, 2:] / 2
-    focal_px = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], -1)
-    depth = translation[:, 2]
-    scale = 2 * focal_px.mean(1) / (depth * side_px)
-    offset_px = translation[:, :2] / depth[:, None] * focal_px + intrinsics[:, :2, 2] - middle_px
-    return torch.cat([scale[:, None], offset_px / (scale * side_px / 2)[:, None]], 1)
-
-
 def translation_from_2d(
     points: Float[Tensor, "n k 3"],
     xy_px: Float[Tensor, "n k 2"],
@@ -89,8 +76,11 @@ def translation_from_2d(
 
     Args:
         points: body-frame keypoints at translation 0, metres.
-        weights: of the squared error; a keypoint of weight 0 may have any coordinates, NaN too.
-        prior, prior_weight: a pull sum(prior_weight (t - prior)^2) added to the error; none by default.
+        xy_px: where they are seen in the full image; anything, NaN too, where the weight is 0.
+        weights: of the squared error.
+        intrinsics: of the full image.
+        prior: centre of a pull sum(prior_weight (t - prior)^2) that is added to the error; none by default.
+        prior_weight: strength of the pull per axis.
 
     Returns:
         Translation in metres; not finite where the keypoints do not determine it (fewer than two of them).

@@ -79,7 +79,9 @@ def person_size_px(boxes_xywh: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, " 
 
 
 def _box_pixels_per_pixel(size_px: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    return np.divide(BOX_PX, size_px, out=np.zeros_like(size_px), where=size_px > 0)
+    factor = np.zeros_like(size_px)
+    np.divide(BOX_PX, size_px, out=factor, where=size_px > 0)
+    return factor
 
 
 def oks_falloff(

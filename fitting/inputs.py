@@ -42,7 +42,7 @@ class FitInputs:
         regressor: the network that predicted the initial bodies; None where they come from elsewhere.
         crops: what it saw of the persons; kept only for a method that moves its weights.
         frame_ids: rising frame numbers of one person's track, for the temporal term.
-        evidence: what the weights were made from, for an objective that does more with it than weigh.
+        evidence: what the weights were made from, for objectives that use it directly.
 
     Raises:
         InputError: the numbers of persons or keypoints differ.

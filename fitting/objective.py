@@ -64,7 +64,7 @@ class Problem:
     def __len__(self) -> int:
         return len(self.xy)
 
-    def select(self, frames: Int[Tensor, "m"] | Bool[Tensor, "n"] | slice) -> Problem:
+    def select(self, frames: Int[Tensor, " m"] | Bool[Tensor, " n"] | slice) -> Problem:
         """Some of the frames."""
         names = ("xy", "weights", "focal", "centre", "rotations", "corrective", "betas", "translation", "std")
         return replace(self, **{name: getattr(self, name)[frames] for name in names})
@@ -84,7 +84,7 @@ class Linearisation:
     The rows of A are divided by sqrt(lambda), so that the prior is the identity. A row of weight 0 is 0.
     """
 
-    value: Float[Tensor, "n"]
+    value: Float[Tensor, " n"]
     jacobian: Float[Tensor, "n m P"]
     residual: Float[Tensor, "n m"]
 
@@ -176,7 +176,7 @@ def _total(problem: Problem, z: Tensor, data: Tensor, bends: Tensor) -> Tensor:
     return data + (bends**2).sum(1) / constants.hinge_std**2 + constants.prior_strength * (z**2).sum(1)
 
 
-def value(problem: Problem, z: Float[Tensor, "n P"]) -> Float[Tensor, "n"]:
+def value(problem: Problem, z: Float[Tensor, "n P"]) -> Float[Tensor, " n"]:
     """E, infinite where a weighted keypoint lies behind the camera. Differentiable."""
     posed = _pose(problem, z)
     return value_of_keypoints(problem, z, posed.points, posed.rotations)
@@ -184,7 +184,7 @@ def value(problem: Problem, z: Float[Tensor, "n P"]) -> Float[Tensor, "n"]:
 
 def value_of_keypoints(
     problem: Problem, z: Float[Tensor, "n P"], points: Float[Tensor, "n 3 K"], rotations: Float[Tensor, "n U 3 3"]
-) -> Float[Tensor, "n"]:
+) -> Float[Tensor, " n"]:
     """E of keypoints and joint rotations that another body model (the full mesh) computed from z."""
     return _total(problem, z, _data(problem, points)[1], hinge_values(rotations, problem.hinges)[0])
 

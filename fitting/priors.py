@@ -45,10 +45,10 @@ class Hinges:
 def hinges(joints: tuple[int, ...]) -> Hinges:
     """The hinges among the SMPL joints `joints`."""
     found = [(joints.index(SMPL24.index(n)), a, s) for n, a, s in _HINGES if SMPL24.index(n) in joints]
-    return Hinges(*(tuple(column) for column in zip(*found))) if found else Hinges((), (), ())
+    return Hinges(*(tuple(column) for column in zip(*found, strict=True))) if found else Hinges((), (), ())
 
 
-def joint_std_rad(joints: tuple[int, ...]) -> Float[np.ndarray, "U"]:
+def joint_std_rad(joints: tuple[int, ...]) -> Float[np.ndarray, " U"]:
     """Standard deviation of the prior of each joint's rotation, radians."""
     return np.array([JOINT_STD_RAD[SMPL24.keypoints[joint]] for joint in joints])
 
@@ -86,9 +86,9 @@ class PoseMixture:
 
     means: Float[Tensor, "m 69"]
     precisions: Float[Tensor, "m 69 69"]
-    log_weights: Float[Tensor, "m"]
+    log_weights: Float[Tensor, " m"]
 
-    def __call__(self, body_pose: Float[Tensor, "n 69"]) -> Float[Tensor, "n"]:
+    def __call__(self, body_pose: Float[Tensor, "n 69"]) -> Float[Tensor, " n"]:
         """min over components of 1/2 D^T S^-1 D - log w'."""
         difference = body_pose[:, None] - self.means
         squared = torch.einsum("nmi,mij,nmj->nm", difference, self.precisions, difference)

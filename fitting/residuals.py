@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def scaled_focal(
-    intrinsics: Float[Tensor, "n 3 3"], pixels_per_unit: Float[Tensor, "n"]
+    intrinsics: Float[Tensor, "n 3 3"], pixels_per_unit: Float[Tensor, " n"]
 ) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2"]]:
     """Focal lengths and principal point in units of the person box."""
     focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], -1)

@@ -30,10 +30,10 @@ class WeightingConfig:
 
     Attributes:
         power: exponent on the rule's score before normalisation (SPIN squares its confidences: 2).
-        visibility: what CCNet's visibility does in `ccnet` and `precision`. "multiply" (default): the confidence holds
+        visibility: use of CCNet's visibility in `ccnet` and `precision`. "multiply" (default): the confidence holds
             only *if* the keypoint is labelled, so the expected worth of a keypoint is visibility times confidence, as
             in CCNet's own instance score. "ignore": the confidence alone.
-        presence: what CCNet's presence does there. "multiply": a keypoint that is not in the picture has no say.
+        presence: use of CCNet's presence there. "multiply": a keypoint outside the picture gets no weight.
         noise_floor: s0 of `precision` in pixels of the `BOX_PX` box: no keypoint is better than this, because the
             body model's landmark is not exactly the annotators' keypoint.
         normalise: "person", "fixed" (divide by `mean_weight`) or "none"; see the module's text.
@@ -62,17 +62,17 @@ def _seen(score: np.ndarray, evidence: KeypointEvidence, config: WeightingConfig
     return score
 
 
-def uniform(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarray, "n k"]:
+def uniform(evidence: KeypointEvidence, _: WeightingConfig) -> Float[np.ndarray, "n k"]:
     """1 for each detected keypoint."""
     return np.ones_like(evidence.raw_score, dtype=np.float64)
 
 
-def raw(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarray, "n k"]:
+def raw(evidence: KeypointEvidence, _: WeightingConfig) -> Float[np.ndarray, "n k"]:
     """The network's own score."""
     return _known(evidence, "raw_score")
 
 
-def rescored(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarray, "n k"]:
+def rescored(evidence: KeypointEvidence, _: WeightingConfig) -> Float[np.ndarray, "n k"]:
     """The closed-form correction of the raw score."""
     return _known(evidence, "rescored")
 
@@ -90,7 +90,7 @@ def precision(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.n
     )
 
 
-def oracle(evidence: KeypointEvidence, config: WeightingConfig) -> Float[np.ndarray, "n k"]:
+def oracle(evidence: KeypointEvidence, _: WeightingConfig) -> Float[np.ndarray, "n k"]:
     """The true OKS of each keypoint: a bound, not a method."""
     return _known(evidence, "oracle")
 
@@ -163,7 +163,9 @@ def keypoint_weights(
             raise InputError(f"mean_weight must be above 0, got {config.mean_weight}")
         return score / config.mean_weight
     total = score.sum(1, keepdims=True)
-    return np.divide(score * detected.sum(1, keepdims=True), total, out=np.zeros_like(score), where=total > 0)
+    weights = np.zeros_like(score)
+    np.divide(score * detected.sum(1, keepdims=True), total, out=weights, where=total > 0)
+    return weights
 
 
 def _scores(

@@ -1,7 +1,7 @@
 """Where units of work are done: in this process, or in processes beside it.
 
-An engine takes a function that loads all that the work needs and gives back the work itself, which each worker calls
-once, and the items to do it on. It hands back what came of each item, in the order in which they end. What an item's
+An engine takes a function that loads all that the work needs and returns the work itself, which each worker calls
+once, and the items to do it on. It yields the outcome of each item, in the order in which they end. What an item's
 work writes is the work's own affair: a result that depended on the engine would be a fault.
 """
 

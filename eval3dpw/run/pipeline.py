@@ -134,6 +134,8 @@ def observe(tracks: Sequence[Track], stages: Stages, oracle: bool) -> list[Obser
     """Everything before refinement, for the tracks of one sequence; an image shared by two actors is opened once.
 
     Args:
+        tracks: with the frames to observe.
+        stages: networks and constants of the run.
         oracle: also compute the true OKS of each keypoint, the only use of ground truth.
 
     Raises:
@@ -157,7 +159,7 @@ def observe(tracks: Sequence[Track], stages: Stages, oracle: bool) -> list[Obser
 
 @dataclass(frozen=True)
 class _Look:
-    """What the networks say of some persons of a sequence."""
+    """The networks' output for some persons of a sequence."""
 
     rows: Int[np.ndarray, " m"]
     """Of the persons, track after track and frame after frame."""
@@ -192,7 +194,7 @@ class _Look:
 
 
 def _look(tracks: Sequence[Track], stages: Stages) -> _Look:
-    """2D keypoints with what the network and the calibrations say of them, and the regressor's bodies, of everyone."""
+    """Keypoints with raw scores and confidences, and the regressor's bodies, of all persons of all tracks."""
     owner = np.concatenate([np.full(len(track), number) for number, track in enumerate(tracks)])
     images = [path for track in tracks for path in track.image_paths]
     boxes = np.concatenate([track_boxes(track) for track in tracks])
@@ -255,7 +257,7 @@ def _initial_bodies(track: Track, source: Regressor | GivenPredictions, look: _L
 
 
 def camera_of_each(track: Track) -> Float[np.ndarray, "n 3 3"]:
-    """The track's intrinsics, once a frame."""
+    """The track's intrinsics, once per frame."""
     return np.tile(track.intrinsics, (len(track), 1, 1))
 
 

@@ -20,12 +20,16 @@ _PACKAGES = ("calibrated-pose", "numba", "numpy", "opencv-python-headless", "rom
 
 def configuration(command: Any) -> dict[str, Any]:
     """A command's dataclass as JSON, paths as text."""
-    return _plain(dataclasses.asdict(command))
+    return _plain_dict(dataclasses.asdict(command))
+
+
+def _plain_dict(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return _plain_dict(value)
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value

@@ -115,7 +115,8 @@ def _ray() -> Any:
 
 @functools.lru_cache(maxsize=1)
 def _loaded(loading: bytes) -> Callable[[Any], Any]:
-    return pickle.loads(loading)()
+    load: Callable[[], Callable[[Any], Any]] = pickle.loads(loading)  # made by `Ray.run` above
+    return load()
 
 
 def _do(loading: bytes, item: Any) -> Any:

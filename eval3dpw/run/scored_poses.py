@@ -1,4 +1,4 @@
-"""2D keypoints with what each calibration of a run says of them, on their way from the networks to the weightings."""
+"""2D keypoints with the confidences of each calibration of a run, on their way from the networks to the weightings."""
 
 from __future__ import annotations
 

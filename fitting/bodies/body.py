@@ -117,27 +117,32 @@ class Body(nn.Module):
     @property
     def v_template(self) -> Float[Tensor, "v 3"]:
         """The mean body in T-pose, metres."""
-        return self._smpl.v_template
+        values: Tensor = self._smpl.v_template
+        return values
 
     @property
     def shapedirs(self) -> Float[Tensor, "v 3 10"]:
         """Vertex displacement for each beta."""
-        return self._smpl.shapedirs
+        values: Tensor = self._smpl.shapedirs
+        return values
 
     @property
     def posedirs(self) -> Float[Tensor, "207 v3"]:
         """Vertex displacement for each entry of (R - I) of joints 1..23, row-major."""
-        return self._smpl.posedirs
+        values: Tensor = self._smpl.posedirs
+        return values
 
     @property
     def joint_regressor(self) -> Float[Tensor, "24 v"]:
         """Rest joints from rest vertices."""
-        return self._smpl.J_regressor
+        values: Tensor = self._smpl.J_regressor
+        return values
 
     @property
     def skinning_weights(self) -> Float[Tensor, "v 24"]:
         """Share of each joint in each vertex."""
-        return self._smpl.lbs_weights
+        values: Tensor = self._smpl.lbs_weights
+        return values
 
     def forward(
         self,
@@ -180,7 +185,7 @@ class Body(nn.Module):
             ValueError: the body has no point for some keypoint of `skeleton`.
         """
         points = []
-        for name, source in zip(skeleton.keypoints, self.keypoint_sources(skeleton)):
+        for name, source in zip(skeleton.keypoints, self.keypoint_sources(skeleton), strict=True):
             if source is None:
                 raise ValueError(f"the body has no point for keypoint {name!r} of skeleton {skeleton.name}")
             points.append((output.joints if source.kind == "joint" else output.vertices)[:, source.number])
@@ -203,7 +208,8 @@ class Body(nn.Module):
 
 def _landmark_vertices(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
     if "vertex_id_names" in arrays:
-        theirs = dict(zip(map(str, arrays["vertex_id_names"]), map(int, arrays["vertex_id_values"])))
+        names, values = map(str, arrays["vertex_id_names"]), map(int, arrays["vertex_id_values"])
+        theirs = dict(zip(names, values, strict=True))
     else:
         theirs = _smplx_landmarks()
     head = arrays["weights"][:, SMPL24.index("head")] > 0.5
@@ -274,7 +280,7 @@ def check_body(arrays: Mapping[str, np.ndarray], path: str | Path) -> dict[str, 
         if name not in arrays:
             raise InputError(f"{path} is no SMPL-format body: field {name} is missing")
         came = arrays[name].shape
-        if len(came) != len(shape) or any(want not in (None, got) for want, got in zip(shape, came)):
+        if len(came) != len(shape) or any(want not in (None, got) for want, got in zip(shape, came, strict=True)):
             wanted = tuple("*" if want is None else want for want in shape)
             raise InputError(f"{path}: field {name} has shape {came}, an SMPL-format body has {wanted}")
         if not _all_within_float32(arrays[name]):

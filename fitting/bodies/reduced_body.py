@@ -43,14 +43,14 @@ class ReducedBody:
         corrective: displacement of those vertices for each entry of (R - I) of the 23 joints other than the root.
     """
 
-    keypoints: Int[np.ndarray, "K"]
+    keypoints: Int[np.ndarray, " K"]
     joints: tuple[int, ...]
     parents: tuple[int, ...]
     rest: Float[Tensor, "U 3 K"]
     rest_shape: Float[Tensor, "10 U 3 K"]
     origin: Float[Tensor, "3 K"]
     origin_shape: Float[Tensor, "10 3 K"]
-    surface: Int[np.ndarray, "S"]
+    surface: Int[np.ndarray, " S"]
     share: Float[Tensor, "S U"]
     corrective: Float[Tensor, "S 3 23 3 3"]
 
@@ -99,11 +99,12 @@ class ReducedBody:
     def corrective_offset(self, rotations: Float[Tensor, "n 24 3 3"]) -> Float[Tensor, "n S 3"]:
         """Pose corrective of the surface keypoints, in the rest frame."""
         change = rotations[:, 1:] - torch.eye(3, dtype=rotations.dtype, device=rotations.device)
-        return torch.einsum("sxjab,njab->nsx", self.corrective, change)
+        offset: Tensor = torch.einsum("sxjab,njab->nsx", self.corrective, change)
+        return offset
 
     def rest_vectors(self, betas: Float[Tensor, "n 10"], offset: Float[Tensor, "n S 3"]) -> Float[Tensor, "n U 3 K"]:
         """q of all joints and keypoints."""
-        rest = self.rest + torch.tensordot(betas, self.rest_shape, 1)
+        rest: Tensor = self.rest + torch.tensordot(betas, self.rest_shape, 1)
         if len(self.surface):
             rest[:, :, :, self.surface] += torch.einsum("su,nsx->nuxs", self.share, offset)
         return rest
@@ -118,7 +119,7 @@ class ReducedBody:
         turned = self.global_rotations(rotations[:, list(self.joints)]) @ self.rest_vectors(
             betas, self.corrective_offset(rotations)
         )
-        origin = self.origin + torch.tensordot(betas, self.origin_shape, 1)
+        origin: Tensor = self.origin + torch.tensordot(betas, self.origin_shape, 1)
         return (turned.sum(1) + origin).mT + translation[:, None]
 
 

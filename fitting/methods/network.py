@@ -36,7 +36,7 @@ class FinetuneConfig:
     Attributes:
         epochs: passes over the persons.
         learning_rate: Adam's.
-        batch_size: persons a step.
+        batch_size: persons per step.
         seed: of their order.
     """
 
@@ -79,7 +79,7 @@ def finetune(inputs: FitInputs, config: RefinementConfig, training: FinetuneConf
         for rows in torch.randperm(count, generator=order).split(training.batch_size):
             optimiser.zero_grad()
             objective = tuned.objective(rows)
-            placed = torch.isfinite(objective.detach())  # who is behind the camera says nothing of the way back
+            placed = torch.isfinite(objective.detach())  # a person behind the camera has no gradient that leads back
             if not placed.any():
                 continue
             objective[placed].mean().backward()
@@ -101,7 +101,7 @@ class _Tuned:
     """Of the problem's rows."""
 
     def objective(self, rows: Tensor) -> Tensor:
-        """E of the network's present predictions; infinite for a person that it puts behind the camera."""
+        """E of the network's present predictions; infinite for persons that it puts behind the camera."""
         problem, frames = self.problem.select(rows), self.frames[rows.numpy()]
         device = problem.xy.device
         rotations, betas, camera = self.network(normalise(self.crops.images[frames]).to(device))

@@ -32,8 +32,8 @@ class Prepared:
     """
 
     problem: Problem
-    frames: Int[Tensor, "n"]
-    refused: Int[Tensor, "m"]
+    frames: Int[Tensor, " n"]
+    refused: Int[Tensor, " m"]
 
 
 def prepare(inputs: FitInputs, config: RefinementConfig) -> Prepared:
@@ -68,7 +68,7 @@ def prepare(inputs: FitInputs, config: RefinementConfig) -> Prepared:
     return Prepared(problem.select(in_front), frames[in_front], refused)
 
 
-def _unknown_std(reduced: ReducedBody, config: RefinementConfig, depth: Float[Tensor, "n"]) -> Float[Tensor, "n P"]:
+def _unknown_std(reduced: ReducedBody, config: RefinementConfig, depth: Float[Tensor, " n"]) -> Float[Tensor, "n P"]:
     turns = np.repeat(joint_std_rad(reduced.joints) * config.rotation_std_scale, 3)
     shape = np.full(10, config.beta_std / (1 + config.mean_shape_pull) ** 0.5)
     body = torch.tensor(np.concatenate([turns, shape]))

@@ -136,12 +136,13 @@ def _fit_batch(
             prior = (((joints - pose0[:, 1:]) / std) ** 2).sum((1, 2)) / 2
         else:
             prior = mixture(joints.flatten(1))
-        return (
+        loss: Tensor = (
             (counted * robust.sum(2)).sum(1)
             + config.pose_weight**2 * prior
             + config.angle_weight**2 * (torch.exp(angles) ** 2).sum(1)
             + config.shape_weight**2 * shape.square().sum(1)
         ).sum()
+        return loss
 
     _adam([root, joints, shape], body_loss, config)
     after = mean_error(root, joints, shape, camera)

@@ -75,7 +75,7 @@ def log_and_jacobian(rotation: Float[Tensor, "*n 3 3"]) -> tuple[Float[Tensor, "
     return turn, torch.linalg.inv(exp_and_jacobian(turn)[1])
 
 
-def triples(frame_ids: Int[np.ndarray, "n"], max_gap: int) -> tuple[Int[np.ndarray, "t"], Float[np.ndarray, "t 2"]]:
+def triples(frame_ids: Int[np.ndarray, " n"], max_gap: int) -> tuple[Int[np.ndarray, " t"], Float[np.ndarray, "t 2"]]:
     """Middle rows of neighbouring triples, and the gaps before and after in frames. Frame numbers must rise."""
     gaps = np.diff(frame_ids)
     if (gaps <= 0).any():

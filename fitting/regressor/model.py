@@ -67,7 +67,7 @@ class RegressorConfig:
 
 @dataclass(frozen=True)
 class RegressorOutput:
-    """What the network says of n crops.
+    """The network's prediction for n crops.
 
     rotations: of each joint relative to its parent, the first the root's in the frame of the checkpoint's orientation.
     betas: shape. camera: (s, t_x, t_y), see the module's text.
@@ -88,7 +88,7 @@ class RegressorOutput:
 
 
 def rotations_from_6d(pose: Float[Tensor, "n 144"]) -> Float[Tensor, "n 24 3 3"]:
-    """SPIN's continuous rotations (Zhou et al., CVPR 2019): six numbers a joint are a 3x2 matrix, row by row.
+    """SPIN's continuous rotations (Zhou et al., CVPR 2019): six numbers per joint are a 3x2 matrix, row by row.
 
     Its two columns, made orthonormal, are the first two columns of the rotation.
     """
@@ -109,7 +109,7 @@ class Regressor(ResNet):
 
     Attributes:
         config: its shape.
-        metadata: what its checkpoint says of itself (seed, measured errors, ...), by name.
+        metadata: of its checkpoint (seed, measured errors, ...), by name.
     """
 
     init_pose: Tensor

@@ -27,10 +27,10 @@ class Solution:
     """
 
     z: Float[Tensor, "n P"]
-    value: Float[Tensor, "n"]
-    initial_value: Float[Tensor, "n"]
-    iterations: Int[Tensor, "n"]
-    reason: Int[Tensor, "n"]
+    value: Float[Tensor, " n"]
+    initial_value: Float[Tensor, " n"]
+    iterations: Int[Tensor, " n"]
+    reason: Int[Tensor, " n"]
 
 
 Solver = Callable[[Problem, SolverSettings], Solution]

@@ -5,9 +5,9 @@ rows and P columns, fewer rows than columns. Damped by mu, with c = 1 + mu and g
 
     s = -(c I + A^T A)^-1 g = -(g - A^T (c I + A A^T)^-1 A g) / c,
 
-so a Cholesky factor of the small *dual* matrix A A^T (38 x 38 for COCO's keypoints, against 61 x 61) does, and a step
-refused costs no new A A^T. Each frame has its own damping, accepts or refuses its own step and leaves the batch when it
-has converged, so a frame's result does not depend on its company.
+so a Cholesky factor of the small *dual* matrix A A^T (38 x 38 for COCO's keypoints, against 61 x 61) does, and a
+refused step costs no new A A^T. Each frame has its own damping, accepts or refuses its own step and leaves the batch
+when it has converged, so a frame's result does not depend on its company.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from fitting.refinement_config import SolverSettings
 from fitting.solving.solution import DAMPING_DOWN, DAMPING_MAX, DAMPING_MIN, DAMPING_UP, Solution
 
 
-def dual_step(model: Linearisation, z: Float[Tensor, "n P"], damping: Float[Tensor, "n"]) -> Float[Tensor, "n P"]:
+def dual_step(model: Linearisation, z: Float[Tensor, "n P"], damping: Float[Tensor, " n"]) -> Float[Tensor, "n P"]:
     """The damped Gauss-Newton step through the dual system; not finite where that is not positive definite."""
     return _step(*_normal(model, z), model.jacobian, damping)[0]
 
 
-def primal_step(model: Linearisation, z: Float[Tensor, "n P"], damping: Float[Tensor, "n"]) -> Float[Tensor, "n P"]:
+def primal_step(model: Linearisation, z: Float[Tensor, "n P"], damping: Float[Tensor, " n"]) -> Float[Tensor, "n P"]:
     """The same step from the P x P normal equations: slower, a check of `dual_step`."""
     normal = model.jacobian.mT @ model.jacobian
     normal = normal + torch.diag_embed((1 + damping)[:, None].expand_as(z))
