@@ -183,6 +183,7 @@ def measure_detect(name: str, persons: int, batch: int, clock: Callable[[], floa
 
     from pose2d.commands.detect import Detect
     from pose2d.console.progress import set_quiet
+    from pose2d.detection.options import DetectOptions
     from pose2d.networks.acceleration import prepare_for_inference
     from pose2d.networks.catalogue import build_network
     from pose2d.networks.options import NetworkOptions
@@ -211,9 +212,10 @@ def measure_detect(name: str, persons: int, batch: int, clock: Callable[[], floa
             bare = []
             for _ in range(max(persons // batch, 1)):
                 bare.append(images_per_second(network, images, clock))
-        options = NetworkOptions(name, root / "a.safetensors", flip=False, batch=batch)
-        command = Detect(options, root / "images", root / "out.json", root / "boxes.json")
-        warm = Detect(options, root / "images" / "000000000001.jpg", root / "w.json")
+        options = NetworkOptions(network=name, checkpoint=root / "a.safetensors", flip=False)
+        how = DetectOptions(batch=batch)
+        command = Detect(root / "images", root / "out.json", options, root / "boxes.json", options=how)
+        warm = Detect(root / "images" / "000000000001.jpg", root / "w.json", options, options=how)
         warm.run()
         start = clock()
         command.run()

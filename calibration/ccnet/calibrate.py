@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calibration.ccnet.files import save_ccnet
 from calibration.ccnet.options import CalibrateOptions
 from calibration.ccnet.splits import network_of, split_features, training_persons
 from calibration.ccnet.training import BRANCH_TRAININGS, BranchTraining, TrainedBranch, train_branch
-from pose2d.files.storage import sha256
+from pose2d.networks.checkpoints import LoadedCheckpoint
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -34,12 +33,13 @@ def calibrate(options: CalibrateOptions) -> list[str]:
 
 
 def _calibrate(fabric: Fabric, options: CalibrateOptions) -> list[str]:
-    network, checkpoint = network_of(options, options.network)
+    loaded = network_of(options)
+    network = loaded.network
     persons = training_persons(network, options, options.split, options.validation_split, fabric)
     training = replace(BRANCH_TRAININGS[options.head], seed=options.seed)
     trained = train_branch(persons, training, options.network, fabric=fabric)
     if fabric.is_global_zero:
-        save_ccnet(trained.branch, options.out, _about(options, checkpoint, training, trained))
+        save_ccnet(trained.branch, options.out, _about(options, loaded.checkpoint, training, trained))
     oks = persons.plain.instance_oks().mean()
     lines = [
         f"CCNet {options.head}: {trained.branch.num_parameters:,} parameters, {trained.persons} persons"
@@ -59,11 +59,11 @@ def _calibrate(fabric: Fabric, options: CalibrateOptions) -> list[str]:
 
 
 def _about(
-    options: CalibrateOptions, checkpoint: Path, training: BranchTraining, trained: TrainedBranch
+    options: CalibrateOptions, checkpoint: LoadedCheckpoint, training: BranchTraining, trained: TrainedBranch
 ) -> dict[str, str]:
     """What a CCNet file records of its making."""
     return {
-        "network_checkpoint_sha256": sha256(checkpoint),
+        "network_checkpoint_sha256": checkpoint.sha256,
         "training": json.dumps(asdict(training)),
         "views": " ".join(["plain", *options.views]),
         "data": f"{options.split}: {trained.persons} persons",

@@ -8,6 +8,7 @@ from typing import Literal
 
 from calibration.ccnet.hardware import Hardware
 from pose2d.names import DatasetName
+from pose2d.networks.options import NetworkOptions
 
 Head = Literal["local", "conv", "linear", "scores"]
 """Forms of the branch (`calibration.ccnet.branches`)."""
@@ -16,7 +17,7 @@ ViewKind = Literal["cut", "patched"]
 
 
 @dataclass(frozen=True)
-class FeatureOptions:
+class FeatureOptions(NetworkOptions):
     """Persons of a data set as a pose network sees them, and where results go."""
 
     data: Path
@@ -25,10 +26,6 @@ class FeatureOptions:
     """The CCNet to write (.safetensors), or the directory for the tables."""
     dataset: DatasetName = "coco"
     """Layout of --data and keypoints of the network: COCO's 17, MPII's 16 or COCO-WholeBody's 133."""
-    checkpoint: Path | None = None
-    """The pose network's weights; by default the packaged ones."""
-    input_size: tuple[int, int] | None = None
-    """Width and height of its crops; the network's default otherwise."""
     cache: Path = Path("feature-cache")
     """Directory for features, which are computed once."""
     limit: int | None = None
@@ -44,8 +41,6 @@ class FeatureOptions:
 class CalibrateOptions(FeatureOptions):
     """The pose network to train a CCNet for, and the splits to train on."""
 
-    network: str = "sbl-small"
-    """Pose network."""
     split: str = "calibration"
     """Split to train on; best one that the pose network has not seen."""
     validation_split: str | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,23 +12,23 @@ from calibration.ccnet.feature_cache import cache_features
 from calibration.ccnet.features import CachedFeatures
 from calibration.ccnet.options import FeatureOptions, ViewKind
 from calibration.ccnet.training import TrainingPersons
+from pose2d.console.progress import say
 from pose2d.datasets.kinds import DATASETS
 from pose2d.errors import InputError
 from pose2d.networks.base import PoseNetwork
-from pose2d.networks.packaged import load_network
+from pose2d.networks.packaged import LoadedNetwork, load_by_options
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def network_of(options: FeatureOptions, name: str) -> tuple[PoseNetwork, Path]:
-    """The network that the options name, with as many keypoints as their data set has, and its checkpoint.
+def network_of(options: FeatureOptions) -> LoadedNetwork:
+    """The network that the options ask for, with as many keypoints as their data set has.
 
     Raises:
         InputError: there is no such network or checkpoint, or they do not fit.
     """
-    keypoints = len(DATASETS[options.dataset].skeleton)
-    return load_network(name, options.checkpoint, keypoints, options.input_size)
+    return load_by_options(options, DATASETS[options.dataset].skeleton, trainable=True)
 
 
 def split_features(
@@ -84,6 +83,23 @@ def training_persons(
         return TrainingPersons(plain, views=views)
     held_out, held_out_views = split_features(network, options, validation_split, options.views, fabric)
     return TrainingPersons(plain, held_out, views, held_out_views)
+
+
+def closed_form_cells(network: PoseNetwork, cache: CachedFeatures) -> float | None:
+    """l~ for the closed forms; 1 where the network gives spreads itself, None where it has no closed form.
+
+    A network has none that gives neither spreads nor heatmaps, or heatmaps of unknown targets; that is said.
+    """
+    if cache.poses.sigma_px is not None:
+        return 1.0
+    if network.cell_px is None:
+        say("closed forms are left out: the network gives neither spreads nor heatmaps")
+        return None
+    try:
+        return target_cells(network)
+    except InputError as error:
+        say(f"closed forms are left out: {error}")
+        return None
 
 
 def target_cells(network: PoseNetwork) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pose2d.networks.options import NetworkOptions
+
 
 @dataclass(frozen=True)
 class FiguresTheory:
@@ -22,7 +24,7 @@ class FiguresTheory:
 
 
 @dataclass(frozen=True)
-class FiguresOcclusion:
+class FiguresOcclusion(NetworkOptions):
     """Draw OKS, raw score and confidence under a growing patch over a keypoint (the paper's figure 3)."""
 
     data: Path
@@ -31,10 +33,6 @@ class FiguresOcclusion:
     """The figure to write (.png)."""
     ccnet: Path
     """CCNet of the network."""
-    network: str = "sbl-small"
-    """Pose network."""
-    checkpoint: Path | None = None
-    """Its weights; by default the packaged ones."""
     split: str = "test"
     """Split to take persons from."""
     keypoints: tuple[str, ...] = ("left_wrist", "left_knee", "nose")
@@ -48,10 +46,10 @@ class FiguresOcclusion:
         from calibration.experiments.occlusion import draw_growing_patch, growing_patch
         from pose2d.datasets.coco import read_coco
         from pose2d.errors import InputError
-        from pose2d.networks.packaged import load_network
+        from pose2d.networks.packaged import load_by_options
 
-        network, _ = load_network(self.network, self.checkpoint)
         branch, dataset = load_ccnet(self.ccnet), read_coco(self.data, self.split)
+        network = load_by_options(self, dataset.skeleton, trainable=True).network
         unknown = [name for name in self.keypoints if name not in dataset.skeleton]
         if unknown:
             raise InputError(f"--keypoints {unknown[0]}: known are {', '.join(dataset.skeleton.keypoints)}")

@@ -12,7 +12,7 @@ from calibration.calibrated_poses import CalibratedPoses2D
 from calibration.ccnet.features import CachedFeatures
 from calibration.ccnet.losses import CONFIDENCE_LOSSES
 from calibration.ccnet.model import calibrate_cache
-from calibration.ccnet.splits import network_of, split_features, target_cells, training_persons
+from calibration.ccnet.splits import closed_form_cells, network_of, split_features, training_persons
 from calibration.ccnet.training import BRANCH_TRAININGS, BranchTraining, TrainedBranch, TrainingPersons, train_branch
 from calibration.coco.evaluation import Confidence
 from calibration.experiments.comparison import compare_confidences, comparison_table, roc_auc
@@ -63,7 +63,7 @@ def ablate(options: AblateOptions) -> Iterator[list[ResultTable]]:
     Raises:
         InputError: the data or the checkpoint cannot be used.
     """
-    network, _ = network_of(options, options.network)
+    network = network_of(options).network
     persons = training_persons(network, options, options.calibration_split, options.validation_split)
     test, _ = split_features(network, options, options.test_split)
     title = f"{options.network}, {len(test)} persons of {options.test_split}, fitted on {len(persons.plain)}"
@@ -77,7 +77,7 @@ def ablate(options: AblateOptions) -> Iterator[list[ResultTable]]:
 
 def _confidences(data: _Data) -> list[ResultTable]:
     """Every confidence beside every other."""
-    cells = target_cells(data.network) if data.test.poses.sigma_px is None else 1.0
+    cells = closed_form_cells(data.network, data.test)
     found = all_confidences(data.persons, data.test, cells, network_name=data.options.network)
     references = ("raw", "isotonic", "MLP on raw scores")
     rows = compare_confidences(data.test, found.by_name, references, found.visibilities, data.options.bootstrap)

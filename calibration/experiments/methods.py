@@ -41,7 +41,7 @@ class Confidences:
 def all_confidences(
     persons: TrainingPersons,
     test: CachedFeatures,
-    target_cells: float,
+    target_cells: float | None,
     heads: Sequence[Head] = ("scores", "linear", "conv", "local"),
     network_name: str = "",
 ) -> Confidences:
@@ -51,7 +51,7 @@ def all_confidences(
         persons: that the pose network was not trained on. From their altered views the local form learns alone; the
             paper's forms learn as the paper says.
         test: persons to judge.
-        target_cells: l~ of the network's training in heatmap cells, for the closed forms.
+        target_cells: l~ of the network's training in heatmap cells, for the closed forms; None leaves them out.
         heads: branches to train.
         network_name: for the record.
     """
@@ -61,11 +61,9 @@ def all_confidences(
     result.by_name["constant"] = Confidence(np.ones(len(test)), np.ones_like(raw))
     result.by_name["raw"] = usual_confidence(raw)
     result.by_name["temperature"] = usual_confidence(temperature_scaled(calibration, raw))
-    for name, area in _areas(calibration, test).items():
-        spread = _spread_px(test, target_cells)
-        result.by_name[f"closed form, {name} area"] = usual_confidence(
-            rescore(spread, area, test.dataset.skeleton.sigmas)
-        )
+    closed_forms = {} if target_cells is None else _closed_forms(calibration, test, target_cells)
+    for name, confidence in closed_forms.items():
+        result.by_name[f"closed form, {name} area"] = usual_confidence(confidence)
     result.by_name["isotonic"] = _isotonic(calibration, test)
     for head in heads:
         seen = persons if head == "local" else persons.without_views()
@@ -82,6 +80,12 @@ def all_confidences(
 def usual_confidence(keypoint: Float[np.ndarray, "n k"]) -> Confidence:
     """Keypoint confidences with the conventional instance's: the mean of those above 0.2 (equation 5)."""
     return Confidence(above_threshold(keypoint), keypoint)
+
+
+def _closed_forms(calibration: CachedFeatures, test: CachedFeatures, target_cells: float) -> dict[str, np.ndarray]:
+    """Expected OKS by equation 12, under each way to know the area."""
+    spread, sigmas = _spread_px(test, target_cells), test.dataset.skeleton.sigmas
+    return {name: rescore(spread, area, sigmas) for name, area in _areas(calibration, test).items()}
 
 
 def _areas(calibration: CachedFeatures, test: CachedFeatures) -> dict[str, np.ndarray]:

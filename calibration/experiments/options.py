@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from calibration.ccnet.options import FeatureOptions
@@ -26,8 +26,6 @@ class JudgedOptions(FeatureOptions):
 class AblateOptions(JudgedOptions):
     """Which comparison of which network."""
 
-    network: str = "sbl-small"
-    """Pose network."""
     what: Literal["confidences", "losses", "inputs", "aggregations", "targets", "presence", "all"] = "confidences"
     """confidences: all methods side by side. losses, inputs, aggregations, targets: the paper's choices. presence: what
     altered views teach."""
@@ -41,7 +39,7 @@ class AblateOptions(JudgedOptions):
 class TablesOptions(JudgedOptions):
     """Which of the paper's tables, of which networks."""
 
-    network: str | None = None
-    """Pose network; by default the packaged SBL, RLE and IPR in turn."""
+    network: str = field(default="", kw_only=True)
+    """Pose network as of the other commands; by default the packaged SBL, RLE and IPR in turn."""
     only: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Which tables: 1, 2, 5 are of coco, 3 of wholebody, 4 of mpii; of the others a line says what they need."""

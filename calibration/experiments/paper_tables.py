@@ -10,7 +10,7 @@ import numpy as np
 from calibration.aggregation import above_threshold, visibility_weighted
 from calibration.ccnet.features import CachedFeatures
 from calibration.ccnet.model import calibrate_cache
-from calibration.ccnet.splits import network_of, split_features, target_cells, training_persons
+from calibration.ccnet.splits import closed_form_cells, network_of, split_features, training_persons
 from calibration.ccnet.training import BRANCH_TRAININGS, TrainingPersons, train_branch
 from calibration.coco.bootstrap import interval
 from calibration.coco.wholebody import PART_COLUMNS, precision_of_parts, scores_of_parts, write_wholebody_results
@@ -27,8 +27,8 @@ from calibration.experiments.targets import JudgedTarget, Pck, judge_targets, ta
 from pose2d.console.tables import Cell, Number, ResultTable, Section, write_tables
 from pose2d.errors import InputError
 from pose2d.networks.base import PoseNetwork
-from pose2d.networks.catalogue import NETWORKS
-from pose2d.networks.packaged import packaged_checkpoint
+from pose2d.networks.catalogue import NETWORKS, require_known
+from pose2d.networks.packaged import is_foreign, packaged_checkpoint
 
 FAMILIES = {"SBL": "sbl-small", "RLE": "rle-small", "IPR": "ipr-small"}
 """Families whose small networks come with weights."""
@@ -141,20 +141,20 @@ def _counted(network: str, persons: int, images: int) -> str:
 
 def _families(options: TablesOptions) -> Iterator[_Family]:
     names = FAMILIES
-    if options.network is not None:
+    if options.network:
         names = {_family_of(options.network): options.network}
     elif options.checkpoint is not None:
         raise InputError(f"--checkpoint {options.checkpoint}: name the --network that it is of")
     found = False
     for name, network_name in names.items():
-        if options.checkpoint is None:
+        if options.checkpoint is None and not is_foreign(network_name):
             try:
                 packaged_checkpoint(network_name)
             except InputError:
                 continue
         found = True
         network, persons, test = _fitted_and_judged(options, network_name)
-        cells = target_cells(network) if test.poses.sigma_px is None else 1.0
+        cells = closed_form_cells(network, test)
         confidences = all_confidences(persons, test, cells, ("local",), network_name)
         rows = compare_confidences(test, confidences.by_name, ("raw", "constant"), None, options.bootstrap)
         images = len(np.unique(test.dataset.image_ids))
@@ -165,7 +165,7 @@ def _families(options: TablesOptions) -> Iterator[_Family]:
 
 def _fitted_and_judged(options: TablesOptions, name: str) -> tuple[PoseNetwork, TrainingPersons, CachedFeatures]:
     """A network, the persons that confidences are fitted on, and those that they are judged on."""
-    network, _ = network_of(options, name)
+    network = network_of(replace(options, network=name)).network
     persons = training_persons(network, options, options.calibration_split, options.validation_split)
     test, _ = split_features(network, options, options.test_split)
     return network, persons, test
@@ -173,7 +173,7 @@ def _fitted_and_judged(options: TablesOptions, name: str) -> tuple[PoseNetwork, 
 
 def _one_network(options: TablesOptions) -> tuple[str, TrainingPersons, CachedFeatures]:
     """The one network that tables 3 and 4 are of, by name; persons as `_fitted_and_judged`, without views."""
-    if options.network is None:
+    if not options.network:
         raise InputError(f"name a --network and its --checkpoint: no packaged one is for {_NEEDS[options.dataset]}")
     _family_of(options.network)
     _, persons, test = _fitted_and_judged(replace(options, views=()), options.network)
@@ -181,8 +181,9 @@ def _one_network(options: TablesOptions) -> tuple[str, TrainingPersons, CachedFe
 
 
 def _family_of(network: str) -> str:
-    if network not in NETWORKS:
-        raise InputError(f"there is no network {network!r}; known are {', '.join(NETWORKS)}")
+    if is_foreign(network):
+        return network
+    require_known(network)
     return NETWORKS[network].family
 
 
@@ -209,7 +210,7 @@ def _table_1(families: Sequence[_Family]) -> ResultTable:
     for family in families:
         if paper := TABLE_1.get(family.like):
             rows.append([f"{family.name} paper", *(_as_published(paper[name]) for name in names)])
-        ours = [_ap(family.rows[name]) for name in _COLUMNS_1.values()]
+        ours = [_ap(family.rows[name]) if name in family.rows else "–" for name in _COLUMNS_1.values()]
         rows.append([f"{family.name} ours", *ours, _share(family.rows["raw"].ar)])
     return _table("Table 1: mAP of closed-form corrections", names, rows)
 

@@ -220,7 +220,7 @@ def load_work(options: FitOptions, weightings: tuple[str, ...], code: str) -> Fi
 def load_stages(options: FitOptions, weightings: Sequence[str], protocol: Protocol) -> tuple[Stages, list[Path]]:
     """Everything that is loaded once, and the files that it came from."""
     bodies = check_bodies(options.body_dir, protocol)
-    network, calibrators, network_files = load_2d_stage(options.network, options.checkpoint, options.ccnet, weightings)
+    network, calibrators, network_files = load_2d_stage(options, options.ccnet, weightings)
     initial: Any
     if options.initial is not None:
         initial = GivenPredictions(options.initial)

@@ -11,6 +11,7 @@ import tyro
 from eval3dpw.dataset.catalogue import DATASETS, DEFAULT_DATASET
 from eval3dpw.judging.protocols import PROTOCOLS
 from fitting.weightings import WEIGHTINGS, WeightingConfig
+from pose2d.networks.options import NetworkOptions
 
 if TYPE_CHECKING:
     DatasetName: TypeAlias = str
@@ -24,7 +25,7 @@ MethodName = Literal["params", "network", "smplify"]
 
 
 @dataclass(frozen=True)
-class FitOptions:
+class FitOptions(NetworkOptions):
     """What to fit, by what, and where: all of a run but its weightings."""
 
     root: Path
@@ -47,14 +48,8 @@ class FitOptions:
     """Checkpoint of the initial prediction's network (SPIN's layout or .safetensors); the packaged one by default."""
     initial: Path | None = None
     """Another method's bodies in place of the regressor's: an .npz, or a folder of <track>.npz."""
-    network: str = "sbl-small"
-    """2D pose network, by its name in the catalogue."""
-    checkpoint: Path | None = None
-    """Its checkpoint; the packaged one by default."""
     ccnet: Path | None = None
-    """Calibration network trained for that checkpoint; the packaged one by default."""
-    flip: bool = True
-    """Average the 2D keypoints with those of the mirrored image."""
+    """Calibration network trained for the pose network and its checkpoint; the packaged one by default."""
     rule: Annotated[WeightingConfig, tyro.conf.arg(name="")] = field(default_factory=WeightingConfig)
     """How confidences become weights."""
     method: MethodName = "params"

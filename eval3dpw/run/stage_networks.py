@@ -21,35 +21,35 @@ from pose2d.crops import crop_scale
 from pose2d.errors import InputError
 from pose2d.inference import InferredBatch
 from pose2d.networks.base import PoseNetwork
-from pose2d.networks.packaged import load_network
+from pose2d.networks.options import NetworkOptions
+from pose2d.networks.packaged import load_by_options
 from pose2d.skeletons import COCO17
 
 
 def load_2d_stage(
-    name: str, checkpoint: Path | None, ccnet: Path | None, weightings: Sequence[str]
+    options: NetworkOptions, ccnet: Path | None, weightings: Sequence[str]
 ) -> tuple[PoseNetwork, Calibrators, list[Path]]:
     """A COCO pose network, the calibrations that some weightings need, and the files that all came from.
 
     Args:
-        name: of the network in the catalogue.
-        checkpoint: its weights; None for the packaged ones.
-        ccnet: the CCNet trained for them; None for the packaged one.
+        options: of the network.
+        ccnet: the CCNet trained for it; None for the packaged one.
         weightings: that are fitted.
 
     Raises:
         InputError: no such network, or checkpoint, network and CCNet do not belong together.
     """
-    network, path = load_network(name, checkpoint, len(COCO17))
-    files = [path]
+    loaded = load_by_options(options, COCO17, trainable=True)
+    network, files = loaded.network, list(loaded.files)
     needed = fields_needed(weightings)
     branch = None
     if "confidence" in needed:
-        branch_path = packaged_ccnet(name) if ccnet is None else ccnet
+        branch_path = packaged_ccnet(options.network) if ccnet is None else ccnet
         branch = load_ccnet(branch_path)
         try:
             check_fits(branch, network.identity, COCO17, network.input_spec.size_wh)
         except InputError as error:
-            raise InputError(f"{branch_path} with {path}: {error}") from None
+            raise InputError(f"{branch_path} with {loaded.checkpoint.path}: {error}") from None
         files.append(branch_path)
     return network, Calibrators(network, branch, "rescored" in needed), files
 

@@ -21,12 +21,12 @@ class Detect:
     and listed at the end and in <out>.run.json.
     """
 
-    pose: Annotated[NetworkOptions, tyro.conf.arg(name="")]
-    """The pose network."""
     images: Path
     """Folder of images, or one image."""
     out: Path
     """Results file to write (.json)."""
+    pose: Annotated[NetworkOptions, tyro.conf.arg(name="")] = field(default_factory=NetworkOptions)
+    """The pose network."""
     boxes: Path | None = None
     """Person boxes: COCO annotations, or a detector's results; each whole image is one person without it."""
     features: Path | None = None
@@ -40,24 +40,20 @@ class Detect:
 
     def run(self) -> None:
         """Detect."""
-        import torch
-
         from pose2d.detection.detector import detect, skipped_lines
         from pose2d.detection.person_boxes import read_boxes, whole_images
         from pose2d.files.images import image_files
-        from pose2d.networks.packaged import load_for_inference, packaged_checkpoint
+        from pose2d.networks.packaged import is_foreign, load_by_options, packaged_checkpoint
         from pose2d.skeletons import SKELETONS
 
-        if self.pose.checkpoint is None:
+        if self.pose.checkpoint is None and not is_foreign(self.pose.network):
             packaged_checkpoint(self.pose.network)  # a network without one is refused before boxes are read
-        if self.pose.threads > 0:
-            torch.set_num_threads(self.pose.threads)
         if self.boxes is None:
             persons = whole_images(image_files(self.images))
         else:
             persons = read_boxes(self.boxes, self.images, self.min_box_score)
         skeleton = SKELETONS[self.keypoints]
-        loaded = load_for_inference(self.pose, skeleton)
+        loaded = load_by_options(self.pose, skeleton)
         result = detect(loaded, persons, skeleton, self.out, self.options, self.features)
         for line in skipped_lines(result.skipped, persons):
             print(line)

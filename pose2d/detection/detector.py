@@ -19,7 +19,7 @@ from pose2d.crops import padded_boxes
 from pose2d.detection.oks_nms import INSTANCE_SCORES, oks_nms
 from pose2d.detection.options import DetectOptions
 from pose2d.detection.person_boxes import PersonBoxes
-from pose2d.errors import InputError
+from pose2d.errors import InputError, require_positive
 from pose2d.files.storage import allocated_npy, exclusive, read_json, write_json
 from pose2d.inference import Skipped, infer_batches
 from pose2d.networks.base import InputSpec, PoseNetwork
@@ -71,6 +71,7 @@ def detect(
     Raises:
         InputError: the numbers of keypoints differ, or no person at all could be cropped.
     """
+    require_positive(batch=options.batch)
     out = Path(out)
     with contextlib.ExitStack() as locks:
         locks.enter_context(exclusive(out.with_name(f".{out.name}.lock"), out))
@@ -91,7 +92,8 @@ def _detect(
     parts = _Parts(out.with_name(out.name + ".parts"), key)
     done = parts.rows()
     store = None if features is None else _FeatureStore(Path(features), persons, key)
-    _run(loaded, persons, skeleton, parts, np.setdiff1d(np.arange(len(persons)), [*done, *persons.faults]), store)
+    left = np.setdiff1d(np.arange(len(persons)), [*done, *persons.faults])
+    _run(loaded, persons, skeleton, parts, left, store, options.batch)
     found, skipped = parts.contents()
     faulty = [Skipped(row, reason) for row, reason in persons.faults.items()]
     skipped = sorted(skipped + faulty, key=lambda one: one.row)
@@ -127,11 +129,12 @@ def _run(
     parts: _Parts,
     rows: np.ndarray,
     store: _FeatureStore | None,
+    batch: int,
 ) -> None:
     if not len(rows):
         return
     images, boxes = [persons.images[row] for row in rows], persons.boxes_xywh[rows]
-    flip, batch, keep_maps = loaded.options.flip, loaded.options.batch, store is not None
+    flip, keep_maps = loaded.options.flip, store is not None
     found: list[tuple[np.ndarray, Poses2D]] = []
     skipped: list[Skipped] = []
     try:
@@ -305,7 +308,7 @@ def _record(
         "checkpoint": vars(loaded.checkpoint),
         "options": {"network": loaded.options.network, "input_size": loaded.network.input_spec.size_wh}
         | dict(loaded.network.output_choices)
-        | {"flip": loaded.options.flip, "batch": loaded.options.batch}
+        | {"flip": loaded.options.flip}
         | vars(options),
         "persons": len(persons),
         "results": kept,

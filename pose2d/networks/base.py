@@ -84,8 +84,8 @@ class PoseNetwork(ABC):
     Attributes:
         num_keypoints: of the skeleton that the network was trained for.
         input_spec: how its input is made from an image.
-        has_flip_test: whether `average_flipped` can be called. Without it, keypoints are those of the images as they
-            are, whether or not a flip test is asked for.
+        has_flip_test: whether `average_flipped` can be called, and is. Without it, keypoints are those of the images as
+            they are, whether or not a flip test is asked for; `--no-flip` takes it from a network.
         cell_px: side of a cell of its heatmaps in crop pixels; None where it has no heatmaps.
         target_cells: standard deviation l~ of the heatmaps that it was trained on, in cells (equation 2); None where
             that is unknown or it has no heatmaps.

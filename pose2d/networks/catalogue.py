@@ -86,6 +86,18 @@ NETWORKS: dict[str, Entry] = {
 """Every network by name. The small ones are this project's own; "caffe" is explained in :mod:`pose2d.networks.sbl`."""
 
 
+def require_known(name: str) -> None:
+    """Refuse a name that is not in the catalogue.
+
+    Raises:
+        InputError: there is no such network.
+    """
+    if name not in NETWORKS:
+        raise InputError(
+            f"there is no network {name!r}; known are {', '.join(NETWORKS)}; one of your own is package.module:factory"
+        )
+
+
 def build_network(name: str, num_keypoints: int = 17, input_size: Size | None = None) -> TorchPoseNetwork:
     """A network with untrained weights, in training mode.
 
@@ -97,8 +109,7 @@ def build_network(name: str, num_keypoints: int = 17, input_size: Size | None = 
     Raises:
         InputError: there is no such network, or its input cannot have that size.
     """
-    if name not in NETWORKS:
-        raise InputError(f"there is no network {name!r}; known are {', '.join(NETWORKS)}")
+    require_known(name)
     if input_size is not None and (min(input_size) <= 0 or any(side % 32 for side in input_size)):
         raise InputError(f"input size {input_size[0]}x{input_size[1]} will not do: both sides must be multiples of 32")
     entry = NETWORKS[name]

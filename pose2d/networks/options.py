@@ -8,22 +8,21 @@ from pathlib import Path
 from pose2d.names import Decoding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """Which pose network, with which weights, and how it is run."""
 
-    network: str
-    """Network by its name (`networks` lists them)."""
+    network: str = "sbl-small"
+    """A name of the catalogue (`networks` lists them), or package.module:factory, a Python function that returns a
+    PoseNetwork."""
     checkpoint: Path | None = None
-    """Its checkpoint; the packaged one of the small networks by default."""
+    """Its checkpoint; the packaged one of the small networks by default. A factory gets it as its argument."""
     input_size: tuple[int, int] | None = None
     """Width and height of the crop; the network's default otherwise."""
     flip: bool = True
     """Average with the mirrored image's prediction, where the network has a flip test."""
     decoding: Decoding | None = None
     """How heatmaps become coordinates; the family's own way by default."""
-    batch: int = 32
-    """Persons per step."""
     expert: int = 0
     """Data set of a ViTPose+ checkpoint; 0 is COCO."""
     threads: int = 0

@@ -1,4 +1,4 @@
-"""The small networks that come with the project, and how a network and its weights are loaded by name."""
+"""The small networks that come with the project, and how a network of any origin is loaded by its options."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pose2d.errors import InputError, require_positive
+import torch
+
+from pose2d.errors import InputError
 from pose2d.names import Decoding
 from pose2d.networks.acceleration import prepare_for_inference
 from pose2d.networks.base import PoseNetwork, TorchPoseNetwork
-from pose2d.networks.catalogue import Size, allocate_network, build_network
+from pose2d.networks.catalogue import Size, allocate_network, build_network, require_known
 from pose2d.networks.checkpoints import LoadedCheckpoint, load_checkpoint
+from pose2d.networks.factories import build_from_factory, check_network, is_factory
 from pose2d.networks.heatmap import HeatmapNetwork
 from pose2d.networks.options import NetworkOptions
 from pose2d.skeletons import COCO17, Skeleton
@@ -23,8 +26,9 @@ def packaged_checkpoint(name: str) -> Path:
     """Where the weights of a packaged network lie.
 
     Raises:
-        InputError: this network comes without weights.
+        InputError: there is no such network, or it comes without weights.
     """
+    require_known(name)
     path = _WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
         found = ", ".join(sorted(file.stem for file in _WEIGHTS.glob("*.safetensors")))
@@ -46,16 +50,21 @@ def load_network(
     Raises:
         InputError: there is no such network or checkpoint, or they do not fit.
     """
-    if checkpoint is None and num_keypoints != len(COCO17):
-        raise InputError(
-            f"the packaged networks have COCO's {len(COCO17)} keypoints and {num_keypoints} are needed: "
-            "name a network of so many, and its --checkpoint (train-pose --dataset makes one)"
-        )
+    if checkpoint is None:
+        _require_coco(num_keypoints)
     network = build_network(name, num_keypoints, input_size)
     path = packaged_checkpoint(name) if checkpoint is None else Path(checkpoint)
     load_checkpoint(path, network)
     _adopt_target_cells(network, path)
     return network.eval().requires_grad_(False), path
+
+
+def _require_coco(num_keypoints: int) -> None:
+    if num_keypoints != len(COCO17):
+        raise InputError(
+            f"the packaged networks have COCO's {len(COCO17)} keypoints and {num_keypoints} are needed: "
+            "name a network of so many, and its --checkpoint (train-pose --dataset makes one)"
+        )
 
 
 @dataclass(frozen=True)
@@ -64,39 +73,71 @@ class LoadedNetwork:
 
     Attributes:
         network: in evaluation mode.
-        checkpoint: what it was filled from.
+        checkpoint: what it was filled from; of a foreign network its name and identity.
         options: that it was loaded by, and is to be run by.
+        files: that it came from.
     """
 
     network: PoseNetwork
     checkpoint: LoadedCheckpoint
     options: NetworkOptions
+    files: tuple[Path, ...]
 
 
-def load_for_inference(options: NetworkOptions, skeleton: Skeleton) -> LoadedNetwork:
-    """The network that the options ask for, made as fast as it can be; its weights cannot be trained or saved.
+def is_foreign(name: str) -> bool:
+    """Whether a network's name is not one of the catalogue but says where a network of a user's own is."""
+    return is_factory(name)
+
+
+def load_by_options(options: NetworkOptions, skeleton: Skeleton, trainable: bool = False) -> LoadedNetwork:
+    """The network that the options ask for; without a flip test where they ask for none.
 
     Args:
         options: of the network.
         skeleton: that it finds.
+        trainable: leave the weights of a catalogue's network as they were loaded. By default they are changed to be
+            fast (`pose2d.networks.acceleration`), which rounds otherwise, and can no longer be trained or saved.
 
     Raises:
         InputError: there is no such network or checkpoint, they do not fit, or an option is not for this network.
     """
-    require_positive(batch=options.batch)
-    path = packaged_checkpoint(options.network) if options.checkpoint is None else options.checkpoint
-    network = allocate_network(options.network, len(skeleton), options.input_size)
+    if options.threads > 0:
+        torch.set_num_threads(options.threads)
+    loaded = _load_foreign(options, skeleton) if is_foreign(options.network) else _load(options, skeleton, trainable)
+    if options.decoding is not None:
+        _set_decoding(loaded.network, options.network, options.decoding, skeleton)
+    if not options.flip:
+        loaded.network.has_flip_test = False
+    return loaded
+
+
+def _load(options: NetworkOptions, skeleton: Skeleton, trainable: bool) -> LoadedNetwork:
+    path = options.checkpoint
+    if path is None:
+        path = packaged_checkpoint(options.network)
+        _require_coco(len(skeleton))
+    build = build_network if trainable else allocate_network
+    network = build(options.network, len(skeleton), options.input_size)
     checkpoint = load_checkpoint(path, network, options.expert)
     _adopt_target_cells(network, path)
-    prepare_for_inference(network)
-    if options.decoding is not None:
-        _set_decoding(network, options.network, options.decoding, skeleton)
-    return LoadedNetwork(network, checkpoint, options)
+    if not trainable:
+        prepare_for_inference(network)
+    return LoadedNetwork(network.eval().requires_grad_(False), checkpoint, options, (path,))
+
+
+def _load_foreign(options: NetworkOptions, skeleton: Skeleton) -> LoadedNetwork:
+    for flag, given in (("--input-size", options.input_size is not None), ("--expert", options.expert != 0)):
+        if given:
+            raise InputError(f"{flag} is for networks of the catalogue: {options.network} says itself what it is")
+    network, files = build_from_factory(options.network, options.checkpoint)
+    check_network(network, options.network, skeleton)
+    record = LoadedCheckpoint(options.network, network.identity, "a network of the user's own", 0)
+    return LoadedNetwork(network, record, options, tuple(files))
 
 
 def _set_decoding(network: PoseNetwork, name: str, decoding: Decoding, skeleton: Skeleton) -> None:
     if not isinstance(network, HeatmapNetwork):
-        raise InputError(f"--decoding is for heatmap networks, and {name} regresses coordinates")
+        raise InputError(f"--decoding is for heatmap networks, and {name} gives coordinates of its own")
     if decoding != "expected-oks":
         network.set_decoding(decoding)
         return

@@ -20,6 +20,7 @@ from fitting.bodies.body import load_body
 from fitting.evidence import KeypointEvidence
 from fitting.methods.catalogue import METHODS
 from fitting.regressor.model import load_regressor
+from pose2d.networks.options import NetworkOptions
 
 FRAMES = 4
 DIFFERENT = ("xy_px", "boxes_xywh", "raw_score", "confidence", "rotations", "translation", "crops")
@@ -45,7 +46,7 @@ def two_actors(tmp_path: Path, make_sequence: Callable, write_sequence: Callable
 def stages(random_networks: dict[str, Path]) -> Stages:
     """Networks of random weights with every calibration, for the method that keeps its crops."""
     network, calibrators, _ = load_2d_stage(
-        "sbl-small", random_networks["pose"], random_networks["ccnet"], ["ccnet", "rescored"]
+        NetworkOptions(checkpoint=random_networks["pose"]), random_networks["ccnet"], ["ccnet", "rescored"]
     )
     assert METHODS["network"].moves_regressor
     return Stages(

@@ -16,6 +16,7 @@ from pose2d.errors import InputError
 from pose2d.inference import InferredBatch
 from pose2d.networks.base import NetworkOutput, PoseNetwork
 from pose2d.networks.catalogue import build_network
+from pose2d.networks.options import NetworkOptions
 from pose2d.poses import Poses2D
 from pose2d.skeletons import COCO17
 
@@ -71,12 +72,13 @@ def test_the_networks_own_sigma_reaches_the_evidence(network: PoseNetwork) -> No
 
 
 def test_only_what_the_weightings_need_is_loaded(random_networks: dict[str, Path]) -> None:
-    _, calibrators, files = load_2d_stage("sbl-small", random_networks["pose"], None, ["uniform", "raw", "oracle"])
+    options = NetworkOptions(checkpoint=random_networks["pose"])
+    _, calibrators, files = load_2d_stage(options, None, ["uniform", "raw", "oracle"])
     assert calibrators.ccnet is None
     assert not calibrators.closed_form
     assert files == [random_networks["pose"]]
     weightings = ["ccnet", "rescored"]
-    _, calibrators, files = load_2d_stage("sbl-small", random_networks["pose"], random_networks["ccnet"], weightings)
+    _, calibrators, files = load_2d_stage(options, random_networks["ccnet"], weightings)
     assert calibrators.ccnet is not None
     assert calibrators.closed_form
     assert files == [random_networks["pose"], random_networks["ccnet"]]

@@ -23,7 +23,7 @@ from pose2d.inference import infer
 from pose2d.networks.catalogue import build_network
 from pose2d.networks.checkpoints import load_checkpoint
 from pose2d.networks.options import NetworkOptions
-from pose2d.networks.packaged import load_for_inference
+from pose2d.networks.packaged import load_by_options
 from pose2d.skeletons import COCO17, MPII16, WHOLEBODY133
 
 
@@ -57,8 +57,8 @@ def run_detect(images: Path, out: Path, checkpoint: Path | None, network: str = 
     def taken(kind: type) -> dict[str, Any]:
         return {field.name: options.pop(field.name) for field in fields(kind) if field.name in options}
 
-    pose = NetworkOptions(network, checkpoint, **taken(NetworkOptions))
-    Detect(pose, images, out, options=DetectOptions(**taken(DetectOptions)), **options).run()
+    pose = NetworkOptions(network=network, checkpoint=checkpoint, **taken(NetworkOptions))
+    Detect(images, out, pose, options=DetectOptions(**taken(DetectOptions)), **options).run()
 
 
 BOXES: list[tuple[int, list[object], float]] = [
@@ -101,8 +101,9 @@ def test_results_are_what_inference_says(tmp_path: Path, capsys: pytest.CaptureF
 def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, checkpoint = write_images(tmp_path / "images"), write_checkpoint(tmp_path / "a.safetensors")
     persons = read_boxes(write_detections(tmp_path / "boxes.json", [*BOXES, (2, [0, 0, 0, 5], 0.5)]), images)
-    loaded = load_for_inference(NetworkOptions("sbl-small", checkpoint, flip=False, batch=2), COCO17)
-    detect(loaded, persons, COCO17, tmp_path / "whole.json", features=tmp_path / "features0")
+    loaded = load_by_options(NetworkOptions(network="sbl-small", checkpoint=checkpoint, flip=False), COCO17)
+    by_two = DetectOptions(batch=2)
+    detect(loaded, persons, COCO17, tmp_path / "whole.json", by_two, features=tmp_path / "features0")
 
     seen: list[int] = []
     original = detection.infer_batches
@@ -117,9 +118,9 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(detection, "infer_batches", stopping)
     out = tmp_path / "out.json"
     with pytest.raises(KeyboardInterrupt):
-        detect(loaded, persons, COCO17, out, features=tmp_path / "features")
+        detect(loaded, persons, COCO17, out, by_two, features=tmp_path / "features")
     assert not out.exists()
-    result = detect(loaded, persons, COCO17, out, features=tmp_path / "features")
+    result = detect(loaded, persons, COCO17, out, by_two, features=tmp_path / "features")
     assert seen[0] == 5 and seen[1] <= 3
     assert json.loads(out.read_text()) == json.loads((tmp_path / "whole.json").read_text())
     assert [one.reason for one in result.skipped] == ["box [0.0, 0.0, 0.0, 5.0] has no area"]
@@ -229,7 +230,7 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--batch is 0"):
         run_detect(images, out, tmp_path / "a.safetensors", batch=0)
     for name, options, words in (
-        ("rle-small", {"decoding": "dark"}, "regresses coordinates"),
+        ("rle-small", {"decoding": "dark"}, "gives coordinates of its own"),
         ("sbl-small", {"decoding": "expected-oks", "keypoints": "h36m17"}, "none are published for h36m17"),
     ):
         torch.save(build_network(name).state_dict(), tmp_path / "b.pth")

@@ -15,7 +15,7 @@ from pose2d.networks.catalogue import NETWORKS, Entry, build_network
 from pose2d.networks.heatmap import HeatmapNetwork, HeatmapPrediction
 from pose2d.networks.measure import measure_network
 from pose2d.networks.options import NetworkOptions
-from pose2d.networks.packaged import load_for_inference, load_network
+from pose2d.networks.packaged import load_by_options, load_network
 from pose2d.skeletons import COCO17
 
 
@@ -42,7 +42,7 @@ def test_a_new_family_is_listed_loaded_refused_and_run(tmp_path, monkeypatch):
     pictures = list(np.random.default_rng(0).integers(0, 255, (2, 100, 80, 3), dtype=np.uint8))
     boxes = np.array([[5.0, 5.0, 60.0, 80.0], [0.0, 10.0, 70.0, 70.0]])
     usual = infer(network, pictures, boxes, COCO17)
-    fast = load_for_inference(NetworkOptions("strided", path), COCO17)
+    fast = load_by_options(NetworkOptions(network="strided", checkpoint=path), COCO17)
     assert fast.checkpoint.layout == "Strided (this project)"
     np.testing.assert_allclose(infer(fast.network, pictures, boxes, COCO17).poses.xy_px, usual.poses.xy_px, atol=1e-3)
     with pytest.raises(InputError, match="is of 17 keypoints, the Strided network was built for 5"):
