@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import roma
@@ -58,7 +58,7 @@ class Persons:
 
 
 def random_rotations(rng: np.random.Generator, std: np.ndarray) -> np.ndarray:
-    return roma.rotvec_to_rotmat(torch.tensor(rng.normal(0, 1, std.shape) * std)).numpy()
+    return np.asarray(roma.rotvec_to_rotmat(torch.tensor(rng.normal(0, 1, std.shape) * std)).numpy())
 
 
 def make_persons(body: Body, count: int, seed: int) -> Persons:
@@ -132,7 +132,7 @@ def mpjpe_mm(body: Body, fits: BodyFits, truth: BodyFits) -> float:
         with torch.no_grad():
             posed = body(torch.tensor(bodies.rotations).float(), torch.tensor(bodies.betas).float(), None)
         points = body.evaluation_joints(posed.vertices).numpy()
-        return points - points[:, :1]
+        return np.asarray(points - points[:, :1])
 
     return float(1e3 * np.linalg.norm(joints(fits) - joints(truth), axis=2).mean())
 
@@ -220,7 +220,7 @@ def main() -> None:
     few_problem = prepared.problem.select(few)
     rows = []
 
-    def record(name: str, frames_per_second: float, z: torch.Tensor, iterations: float) -> dict:
+    def record(name: str, frames_per_second: float, z: torch.Tensor, iterations: float) -> dict[str, Any]:
         fits = bodies_at(few_problem, persons.initial.select(few), z[few])
         row = {
             "name": name,
@@ -245,7 +245,7 @@ def main() -> None:
     adam_rate = len(few_problem) / (clock() - start)
     adam = record("Adam, full mesh", adam_rate, adam_z, 2.0 * options.adam_iterations)
 
-    best: dict[str, dict] = {}
+    best: dict[str, dict[str, Any]] = {}
     solvers: tuple[Literal["torch", "compiled"], ...] = ("torch", "compiled")
     for solver, batch, threads in itertools.product(solvers, (64, 256), (1, 2)):
         if threads == 2 and options.clock == "cpu":

@@ -70,7 +70,8 @@ def official_sbl(official: Path | None) -> nn.Module | None:
         FINAL_CONV_KERNEL=1,
     )
     config = SimpleNamespace(MODEL=SimpleNamespace(NUM_JOINTS=17, STYLE="pytorch", INIT_WEIGHTS=False, EXTRA=extra))
-    return load_module(root / "lib/models/pose_resnet.py").get_pose_net(config, False)
+    network: nn.Module = load_module(root / "lib/models/pose_resnet.py").get_pose_net(config, False)
+    return network
 
 
 def official_hrnet(official: Path | None) -> nn.Module | None:
@@ -90,10 +91,11 @@ def official_hrnet(official: Path | None) -> nn.Module | None:
             "FUSE_METHOD": "SUM",
         }
 
-    extra = {"STAGE2": stage(1, 2), "STAGE3": stage(4, 3), "STAGE4": stage(3, 4)}
+    extra: dict[str, Any] = {"STAGE2": stage(1, 2), "STAGE3": stage(4, 3), "STAGE4": stage(3, 4)}
     extra |= {"FINAL_CONV_KERNEL": 1, "PRETRAINED_LAYERS": ["*"]}
     config = {"MODEL": {"NUM_JOINTS": 17, "INIT_WEIGHTS": False, "EXTRA": extra}}
-    return load_module(root / "lib/models/pose_hrnet.py").get_pose_net(config, False)
+    network: nn.Module = load_module(root / "lib/models/pose_hrnet.py").get_pose_net(config, False)
+    return network
 
 
 def official_rle(official: Path | None) -> nn.Module | None:

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,7 +48,7 @@ def main() -> None:
     set_quiet(True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         run = make_run(Path(folder), options.persons)
-        result: dict[str, object] = {"persons": options.persons, "rows": len(ROWS)}
+        result: dict[str, Any] = {"persons": options.persons, "rows": len(ROWS)}
         result["process"] = process_time(run)
         times = [write_time(run) for _ in range(options.repeats)]
         result["wall_s"], result["cpu_s"] = (min(values) for values in zip(*times))

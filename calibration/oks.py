@@ -49,7 +49,7 @@ def area_of_boxes(boxes_xywh: Float[np.ndarray, "n 4"], body_share: float) -> Fl
         body_share: body area over box area: `BODY_SHARE_OF_BOX` for annotators' and detectors' boxes,
             `BODY_SHARE_OF_LOOSE_BOX` for boxes around joints.
     """
-    return np.maximum(body_share * boxes_xywh[:, 2] * boxes_xywh[:, 3], 0)
+    return np.asarray(np.maximum(body_share * boxes_xywh[:, 2] * boxes_xywh[:, 3], 0))
 
 
 def falloff(root_areas: Lengths, sigmas: Lengths) -> np.ndarray:

@@ -32,7 +32,7 @@ def sigma_px_from_maximum(
         target_cells: spread l~ of the rendered targets in heatmap cells (2 at 256x192, 3 at 384x288).
         cell_px: side of a heatmap cell in image pixels, for each person.
     """
-    return sigma_from_heatmap_confidence(np.clip(maximum, 0, 1), target_cells) * cell_px[:, None]
+    return np.asarray(sigma_from_heatmap_confidence(np.clip(maximum, 0, 1), target_cells) * cell_px[:, None])
 
 
 def sigma_px_from_heatmaps(
@@ -49,7 +49,7 @@ def sigma_px_from_heatmaps(
         target_cells, cell_px: as `sigma_px_from_maximum`.
     """
     width = heatmap_width(heatmaps, xy_cells, _FIT_RADIUS * target_cells)
-    return sigma_from_heatmap_width(width, target_cells) * cell_px[:, None]
+    return np.asarray(sigma_from_heatmap_width(width, target_cells) * cell_px[:, None])
 
 
 def heatmap_width(
@@ -84,7 +84,7 @@ def sigma_px_from_regression(
         sigma: per axis, as a fraction of the crop's width and height (RLE, Poseur).
         crop_px: width and height of each crop in image pixels.
     """
-    return np.sqrt(np.mean((sigma * crop_px[:, None]) ** 2, axis=2))
+    return np.asarray(np.sqrt(np.mean((sigma * crop_px[:, None]) ** 2, axis=2)))
 
 
 def rescore(
@@ -127,7 +127,7 @@ class AreaRegressor:
 
     def predict(self, feature: Float[np.ndarray, "n c"], crop_px2: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Areas in image pixels squared; `crop_px2` is the area of each crop in the image."""
-        return np.exp(feature @ self.weight + self.bias) * crop_px2
+        return np.asarray(np.exp(feature @ self.weight + self.bias) * crop_px2)
 
 
 def table_one(

@@ -120,11 +120,11 @@ def scaling_gap(
     sigma: Float[np.ndarray, "..."], falloff: Float[np.ndarray, "..."], target: Lengths
 ) -> Float[np.ndarray, "..."]:
     """Heatmap confidence minus ideal confidence (equations 17 and 12)."""
-    return heatmap_confidence(sigma, target) - expected_oks(sigma, falloff)
+    return np.asarray(heatmap_confidence(sigma, target) - expected_oks(sigma, falloff))
 
 
 def form_gap(
     sigma: Float[np.ndarray, "..."], falloff: Float[np.ndarray, "..."], extent: Lengths
 ) -> Float[np.ndarray, "..."]:
     """Regression confidence minus ideal confidence (equations 19 and 12)."""
-    return regression_confidence(sigma, extent) - expected_oks(sigma, falloff)
+    return np.asarray(regression_confidence(sigma, extent) - expected_oks(sigma, falloff))

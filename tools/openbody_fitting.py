@@ -55,7 +55,7 @@ class SurfaceMap:
 
     def apply(self, fine: np.ndarray) -> np.ndarray:
         """Values (..., v, c) on the coarse mesh from values (..., u, c) on the fine one."""
-        return sum(self.shares[:, k, None] * fine[..., self.corners[:, k], :] for k in range(3))
+        return np.asarray(sum(self.shares[:, k, None] * fine[..., self.corners[:, k], :] for k in range(3)))
 
 
 def decimate(vertices: np.ndarray, faces: np.ndarray, num_vertices: int) -> SurfaceMap:
@@ -92,7 +92,7 @@ def limit_influences(weights: np.ndarray, count: int = 4, least: float = 1e-3) -
     """Skinning weights (v, 24) with the `count` largest of each vertex kept; rows sum to 1."""
     threshold = np.sort(weights, axis=1)[:, -count][:, None]
     kept = np.where((weights >= threshold) & (weights >= least), weights, 0.0)
-    return kept / kept.sum(1, keepdims=True)
+    return np.asarray(kept / kept.sum(1, keepdims=True))
 
 
 def shape_space(bodies: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -238,7 +238,7 @@ def evaluation_regressor(joint_regressor: np.ndarray, vertices: np.ndarray, land
             regressor[row, np.linalg.norm(vertices - top, axis=1) < 0.03] = 1
         else:
             regressor[row] = joint_regressor[SMPL24.index("spine2" if name == "spine" else name)]
-    return regressor / regressor.sum(1, keepdims=True)
+    return np.asarray(regressor / regressor.sum(1, keepdims=True))
 
 
 def slot_permutation(landmarks: dict[str, int], num_vertices: int) -> np.ndarray:

@@ -76,7 +76,7 @@ def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     skew = np.zeros((*axis.shape[:-1], 3, 3))
     skew[..., 0, 1], skew[..., 0, 2], skew[..., 1, 2] = -axis[..., 2], axis[..., 1], -axis[..., 0]
     skew -= skew.swapaxes(-1, -2).copy()
-    return np.eye(3) + skew + skew @ skew / (1 + cosine)
+    return np.asarray(np.eye(3) + skew + skew @ skew / (1 + cosine))
 
 
 def sample_phenotypes(count: int, rng: np.random.Generator, gender: float | None) -> Phenotypes:
@@ -260,4 +260,4 @@ class AnnyBody:
 
 
 def _rotate(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    return np.einsum("...ij,...j->...i", rotations, vectors)
+    return np.asarray(np.einsum("...ij,...j->...i", rotations, vectors))

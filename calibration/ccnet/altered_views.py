@@ -184,7 +184,7 @@ def _texture(image: np.ndarray, shape: tuple[int, ...], rng: np.random.Generator
     if kind == 2 and height and width:
         rows = (rng.integers(image.shape[0]) + np.arange(height)) % image.shape[0]
         columns = (rng.integers(image.shape[1]) + np.arange(width)) % image.shape[1]
-        return image[rows[:, None], columns]
+        return np.asarray(image[rows[:, None], columns])
     colour = np.full(3, rng.integers(40, 216)) if kind == 0 else rng.integers(0, 256, 3)
     noise = rng.normal(0.0, 25.0, shape) if kind == 1 else np.zeros(shape)
     return np.clip(colour + noise, 0, 255).astype(np.uint8)

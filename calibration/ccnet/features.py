@@ -75,12 +75,12 @@ class CachedFeatures:
         """OKS of every predicted keypoint (equation 6); 0 where unlabelled, where it means nothing."""
         distance = np.linalg.norm(self.poses.xy_px - self.dataset.xy_px, axis=-1)
         falloff = falloff_px(np.maximum(self.dataset.areas, 1.0)[:, None], self.dataset.skeleton.sigmas)
-        return keypoint_oks(distance, falloff) * self.labelled
+        return np.asarray(keypoint_oks(distance, falloff) * self.labelled)
 
     def instance_oks(self) -> Float[np.ndarray, " n"]:
         """OKS of every person over labelled keypoints (equation 7)."""
         count = np.maximum(self.labelled.sum(axis=1), 1)
-        return self.keypoint_oks().sum(axis=1) / count
+        return np.asarray(self.keypoint_oks().sum(axis=1) / count)
 
     def select(self, rows: Int[np.ndarray, " m"]) -> CachedFeatures:
         """The persons in `rows` (features of neighbouring rows stay memory-mapped)."""

@@ -39,4 +39,4 @@ def _is_first(values: np.ndarray, bound: int) -> np.ndarray:
     place = np.arange(len(values))
     first = np.empty(bound, dtype=np.int64)
     first[values[::-1]] = place[::-1]  # the last assignment stands
-    return first[values] == place
+    return np.asarray(first[values] == place)

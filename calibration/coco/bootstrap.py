@@ -70,7 +70,7 @@ def bootstrap_average_recall(ranked: RankedMatches, counts: Int[np.ndarray, "r i
     images = counts.shape[1]
     found = sum(np.bincount(ranked.image[hit], minlength=images) for hit in ranked.true_positive[0])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return counts.astype(float) @ (np.asarray(found, dtype=float) / len(OKS_THRESHOLDS)) / positives
+        return np.asarray(counts.astype(float) @ (np.asarray(found, dtype=float) / len(OKS_THRESHOLDS)) / positives)
 
 
 def interval(samples: Float[np.ndarray, " r"]) -> Interval:

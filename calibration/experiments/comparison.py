@@ -148,7 +148,9 @@ def roc_auc(score: Float[np.ndarray, "n k"], label: np.ndarray) -> float:
 
 def _normalised_error(cache: CachedFeatures) -> np.ndarray:
     distance = np.linalg.norm(cache.poses.xy_px - cache.dataset.xy_px, axis=-1)
-    return distance / falloff_px(np.maximum(cache.dataset.areas, 1.0)[:, None], cache.dataset.skeleton.sigmas)
+    return np.asarray(
+        distance / falloff_px(np.maximum(cache.dataset.areas, 1.0)[:, None], cache.dataset.skeleton.sigmas)
+    )
 
 
 def comparison_table(rows: Sequence[ComparedConfidence], references: Sequence[str], title: str) -> ResultTable:

@@ -70,7 +70,7 @@ def low_level_features(
     persons = hashlib.sha256(cache.dataset.annotation_ids.tobytes() + cache.poses.boxes_xywh.tobytes()).hexdigest()
     path = Path(directory) / f"low-level-{cache.network_hash[:8]}-{persons[:8]}.npy"
     if path.is_file():
-        return np.load(path)
+        return np.asarray(np.load(path))
     stage = _early_stage(network)
     kept: list[Tensor] = []
     handle = stage.register_forward_hook(lambda _module, _inputs, output: kept.append(_on_grid(output)))
@@ -162,6 +162,7 @@ def _crops(network: PoseNetwork, cache: CachedFeatures, batch: int) -> Iterator[
 def _early_stage(network: PoseNetwork) -> nn.Module:
     for name, module in network.named_modules() if isinstance(network, nn.Module) else ():
         if name.split(".")[-1] in _EARLY:
+            assert isinstance(module, nn.Module)
             return module
     raise InputError(f"{type(network).__name__} has no early stage that is known ({', '.join(_EARLY)})")
 

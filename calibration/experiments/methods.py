@@ -151,4 +151,4 @@ def temperature_scaled(calibration: CachedFeatures, raw_score: Float[np.ndarray,
     optimiser.step(closure)
     scale, shift = parameters.detach().tolist()
     clipped = np.clip(raw_score, 1e-3, 1 - 1e-3)
-    return 1.0 / (1.0 + np.exp(-(scale * np.log(clipped / (1.0 - clipped)) + shift)))
+    return np.asarray(1.0 / (1.0 + np.exp(-(scale * np.log(clipped / (1.0 - clipped)) + shift))))

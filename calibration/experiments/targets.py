@@ -49,7 +49,7 @@ class Pck:
         """1 for every keypoint within the threshold, 0 beyond it; 0 where unlabelled, where it means nothing."""
         distance = np.linalg.norm(cache.poses.xy_px - cache.dataset.xy_px, axis=-1)
         size = person_sizes(cache)[:, None]
-        return ((distance <= self.threshold * size) & cache.labelled).astype(np.float64)
+        return np.asarray(((distance <= self.threshold * size) & cache.labelled).astype(np.float64))
 
     def name(self, cache: CachedFeatures) -> str:
         """PCKh@.5, PCK@.1."""
@@ -69,7 +69,7 @@ def judged_by_pck(cache: CachedFeatures) -> Bool[np.ndarray, "n k"]:
     if cache.dataset.head_sizes_px is not None:
         left_out = [name for name in PCKH_LEFT_OUT if name in cache.dataset.skeleton]
         judged[:, cache.dataset.skeleton.indices(left_out)] = False
-    return judged
+    return np.asarray(judged)
 
 
 def with_known_sizes(cache: CachedFeatures) -> CachedFeatures:

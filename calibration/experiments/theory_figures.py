@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +24,13 @@ def draw_theory(directory: str | Path) -> list[Path]:
     return [_over_sigma(Path(directory)), _over_size(Path(directory)), _imperfect(Path(directory))]
 
 
-def _write(figure: object, path: Path) -> Path:
+def _write(figure: Any, path: Path) -> Path:
     with atomic_path(path) as partial:
-        figure.savefig(partial, format="png", dpi=150, bbox_inches="tight")  # type: ignore[attr-defined]
+        figure.savefig(partial, format="png", dpi=150, bbox_inches="tight")
     return path
 
 
-def _figure(columns: int, title: str):
+def _figure(columns: int, title: str) -> Any:  # matplotlib is imported late: importing it takes half a second
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6 * columns, 3.8), layout="constrained")

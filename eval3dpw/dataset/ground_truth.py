@@ -34,7 +34,8 @@ def camera_rotations(track: Track) -> Float[Tensor, "n 24 3 3"]:
     rotations = roma.rotvec_to_rotmat(torch.as_tensor(truth.poses).reshape(len(track), len(SMPL24), 3))
     R_camera_world = torch.as_tensor(truth.T_camera_world[:, :3, :3])
     rotations[:, 0] = R_camera_world @ rotations[:, 0]
-    return rotations.float()
+    result: Tensor = rotations.float()
+    return result
 
 
 def camera_truth(track: Track, body: Body) -> CameraTruth:
@@ -69,4 +70,4 @@ def project_px(points: Float[np.ndarray, "n k 3"], intrinsics: Float[np.ndarray,
     """Pixels of points in the camera's frame; skew counts. Points at or behind the camera give NaN."""
     homogeneous = points @ intrinsics.T
     depth = np.where(homogeneous[..., 2:] > 0, homogeneous[..., 2:], np.nan)
-    return homogeneous[..., :2] / depth
+    return np.asarray(homogeneous[..., :2] / depth)

@@ -94,7 +94,7 @@ class Track:
     @property
     def has_box(self) -> Bool[np.ndarray, " n"]:
         """Whether the person was found in each frame."""
-        return np.isfinite(self.joint_boxes_xyxy).all(axis=1)
+        return np.asarray(np.isfinite(self.joint_boxes_xyxy).all(axis=1))
 
     def __len__(self) -> int:
         return len(self.frame_ids)

@@ -25,7 +25,9 @@ def valid_spin(track: Track) -> Bool[np.ndarray, " n"]:
 def valid_official(track: Track) -> Bool[np.ndarray, " n"]:
     """The camera's pose is known and poses2d is not all zero (3dpw-eval, `check_valid_inds`)."""
     detected = _detected(track, "official")
-    return valid_campose(track) & ((detected.xy_px != 0).any(axis=(1, 2)) | (detected.score != 0).any(axis=1))
+    return np.asarray(
+        valid_campose(track) & ((detected.xy_px != 0).any(axis=(1, 2)) | (detected.score != 0).any(axis=1))
+    )
 
 
 def valid_vibe(track: Track) -> Bool[np.ndarray, " n"]:
@@ -36,7 +38,7 @@ def valid_vibe(track: Track) -> Bool[np.ndarray, " n"]:
     limbs = [name for name in LSP14.keypoints if name in OPENPOSE18 and name != "neck"]
     detected = _detected(track, "vibe")
     seen = detected.score[:, detected.skeleton.indices(limbs)] > 0.3
-    return seen.sum(axis=1) > 6
+    return np.asarray(seen.sum(axis=1) > 6)
 
 
 VALIDITY: dict[str, Callable[[Track], Bool[np.ndarray, " n"]]] = {

@@ -189,7 +189,7 @@ def _headlight(vertices: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """Brightness of each vertex with a lamp at the camera, whichever way the surface is wound, in [0, 1]."""
     distance = np.maximum(np.linalg.norm(vertices, axis=1), 1e-9)
     cosine = np.abs((vertices * normals).sum(1)) / distance
-    return (_AMBIENT + (1 - _AMBIENT) * cosine).astype(np.float32)
+    return np.asarray((_AMBIENT + (1 - _AMBIENT) * cosine).astype(np.float32))
 
 
 @njit(cache=True, error_model="numpy")

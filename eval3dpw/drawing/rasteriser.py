@@ -57,7 +57,9 @@ def rasterise(
 
 def vertex_normals(vertices: Float[np.ndarray, "v 3"], faces: Integer[np.ndarray, "f 3"]) -> Float[np.ndarray, "v 3"]:
     """Unit normals of a mesh's vertices: the sum of the adjacent faces' normals, weighted by area."""
-    return _vertex_normals(np.asarray(vertices, dtype=np.float64), np.ascontiguousarray(faces, dtype=np.int32))
+    return np.asarray(
+        _vertex_normals(np.asarray(vertices, dtype=np.float64), np.ascontiguousarray(faces, dtype=np.int32))
+    )
 
 
 def bounding_window(

@@ -19,7 +19,8 @@ AUC_STEPS_MM = 200
 
 def point_errors_mm(predicted: Float[Tensor, "n k 3"], truth: Float[Tensor, "n k 3"]) -> Float[Tensor, "n k"]:
     """Distance of each point."""
-    return (predicted.double() - truth.double()).norm(dim=-1) * MM_PER_M
+    result: Tensor = (predicted.double() - truth.double()).norm(dim=-1) * MM_PER_M
+    return result
 
 
 def mean_point_error_mm(predicted: Float[Tensor, "n k 3"], truth: Float[Tensor, "n k 3"]) -> Float[Tensor, " n"]:
@@ -43,7 +44,8 @@ def acceleration_error_mm(predicted: Float[Tensor, "n k 3"], truth: Float[Tensor
 def acceleration_mm(points: Float[Tensor, "n k 3"]) -> Float[Tensor, " m"]:
     """Mean length of second differences over consecutive frames, mm per frame squared: jitter, and true movement."""
     points = points.double()
-    return (points[:-2] - 2 * points[1:-1] + points[2:]).norm(dim=-1).mean(1) * MM_PER_M
+    result: Tensor = (points[:-2] - 2 * points[1:-1] + points[2:]).norm(dim=-1).mean(1) * MM_PER_M
+    return result
 
 
 def pck(errors_mm: Float[Tensor, "n k"], threshold_mm: float = PCK_THRESHOLD_MM) -> Float[Tensor, " n"]:

@@ -36,7 +36,7 @@ def oracle_confidence(
     """
     true_px, area_px = true_keypoints(track, skeleton, body)
     squared = ((xy_px - true_px) ** 2).sum(-1)
-    return np.nan_to_num(oks_from_area(squared, area_px[:, None], skeleton.sigmas), nan=0.0)
+    return np.asarray(np.nan_to_num(oks_from_area(squared, area_px[:, None], skeleton.sigmas), nan=0.0))
 
 
 def true_keypoints(

@@ -51,7 +51,7 @@ class TrackBootstrap:
 
     @cached_property
     def _frames_drawn(self) -> Float[np.ndarray, " r"]:
-        return self._draws @ self.num_frames
+        return np.asarray(self._draws @ self.num_frames)
 
     def pooled_mean(self, track_means: Float[np.ndarray, " t"]) -> Estimate:
         """Mean over all frames, from each track's mean over its frames."""

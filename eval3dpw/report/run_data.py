@@ -68,7 +68,8 @@ class Run:
     @property
     def configuration(self) -> Mapping[str, Any]:
         """As the run resolved it."""
-        return self.summary.get("configuration", {})
+        result: Mapping[str, Any] = self.summary.get("configuration", {})
+        return result
 
     @property
     def protocol(self) -> Protocol:

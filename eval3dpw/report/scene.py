@@ -123,7 +123,7 @@ def scene_record(
 
 def _canonical(mesh: MovingMesh) -> np.ndarray:
     """Vertices about the pelvis with the root's orientation undone: R^T (x - pelvis)."""
-    return ((mesh.vertices - mesh.pelvis[:, None]) @ mesh.orientation).astype(np.float32)
+    return np.asarray(((mesh.vertices - mesh.pelvis[:, None]) @ mesh.orientation).astype(np.float32))
 
 
 def _largest(rest: np.ndarray) -> float:

@@ -68,7 +68,7 @@ class _Lazy(Mapping[Key, np.ndarray]):
 
     def __getitem__(self, key: Key) -> np.ndarray:
         try:
-            return self._archive[_text(key)]
+            return np.asarray(self._archive[_text(key)])
         except (zipfile.BadZipFile, ValueError, EOFError) as error:
             raise SpoiltPartError(str(error)) from error
 

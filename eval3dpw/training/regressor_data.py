@@ -238,7 +238,7 @@ def sample_views(
 def _chain(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     linear = outer[..., :2] @ inner
     linear[..., 2] += outer[..., 2]
-    return linear
+    return np.asarray(linear)
 
 
 def _paint_patch(image: np.ndarray, rng: np.random.Generator) -> None:
@@ -264,7 +264,7 @@ def _neutral_betas(body_dir: str | Path | None, gender: Any, betas: np.ndarray) 
     offset = centred(theirs.v_template) - centred(ours.v_template)
     constant = np.linalg.lstsq(basis, offset, rcond=None)[0]
     linear = np.linalg.lstsq(basis, centred(theirs.shapedirs), rcond=None)[0]
-    return constant + betas @ linear.T
+    return np.asarray(constant + betas @ linear.T)
 
 
 def _vector(entry: Any, group: str, name: str, size: int, number: str, path: Path) -> np.ndarray:

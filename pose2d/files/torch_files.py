@@ -66,7 +66,7 @@ class ForeignObjectError(InputError):
         super().__init__(f"the checkpoint holds more than tensors ({self.name})")
 
 
-class Inert(dict):
+class Inert(dict[Any, Any]):
     """Stands for any foreign object of a checkpoint: takes items, does nothing."""
 
     is_inert = True

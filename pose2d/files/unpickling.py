@@ -57,7 +57,7 @@ class ChumpyStub:
             source, chosen = plain(state["a"]).ravel(), plain(state["idxs"]).ravel()
             if chosen.dtype.kind not in "iu" or (chosen.size and not 0 <= chosen.min() <= chosen.max() < source.size):
                 raise PickleError("a chumpy selection names entries that its array has not")
-            return source[chosen].reshape(_shape(state.get("preferred_shape", chosen.shape), chosen.size))
+            return np.asarray(source[chosen].reshape(_shape(state.get("preferred_shape", chosen.shape), chosen.size)))
         raise PickleError(f"a chumpy object holds no array (its fields: {', '.join(self._names) or 'none'})")
 
 

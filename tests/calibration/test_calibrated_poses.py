@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,8 @@ def test_a_file_without_or_with_foreign_confidences_is_refused(tmp_path: Path) -
     poses.poses.save(tmp_path / "plain.npz")
     with pytest.raises(InputError, match="without calibrated"):
         CalibratedPoses2D.load(tmp_path / "plain.npz")
-    np.savez(tmp_path / "other.npz", **poses.poses.arrays(), confidence=np.ones((4, 17)), visibility=np.ones((5, 17)))
+    arrays: dict[str, Any] = poses.poses.arrays() | {"confidence": np.ones((4, 17)), "visibility": np.ones((5, 17))}
+    np.savez(tmp_path / "other.npz", **arrays)
     with pytest.raises(InputError, match=r"other\.npz: confidence has shape \(4, 17\), the poses have \(5, 17\)"):
         CalibratedPoses2D.load(tmp_path / "other.npz")
 

@@ -7,7 +7,7 @@ import torch
 from pose2d.crops import apply_affine, box_to_crop
 from pose2d.datasets.coco import read_coco
 from pose2d.errors import InputError
-from pose2d.inference import Skipped, crop_batches, infer, infer_batches, infer_crops
+from pose2d.inference import CropBatch, Skipped, crop_batches, infer, infer_batches, infer_crops
 from pose2d.networks.base import InputSpec, NetworkOutput, PoseNetwork
 from pose2d.skeletons import COCO17
 from tests.stick_figures import write_stick_figures
@@ -128,6 +128,7 @@ def test_a_second_view_is_cut_while_the_image_is_open(tmp_path, monkeypatch):
     skipped, batch = parts
     assert len(opened) == 3
     assert skipped == Skipped(1, "row 1 is not wanted")
+    assert isinstance(batch, CropBatch)
     assert batch.rows.tolist() == [0, 2]
     for row, view in zip(batch.rows, batch.second, strict=True):
         np.testing.assert_array_equal(view, original(dataset.image_paths[row])[:2, :1])

@@ -11,11 +11,13 @@ Colours are linear light in [0, 1].
 from __future__ import annotations
 
 import colorsys
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
 
+from eval3dpw.drawing.rasteriser import Raster
 from eval3dpw.openworld.people.appearance_painting import (
     BEANIE,
     CAP,
@@ -201,33 +203,38 @@ def dress(
     appearance: Appearance,
 ) -> Float[np.ndarray, "v 3"]:
     """Move the skin outward to where hair and clothes lie (millimetres to two centimetres), metres in and out."""
-    return dress_vertices(
-        np.asarray(vertices, dtype=np.float64),
-        np.asarray(normals, dtype=np.float64),
-        np.asarray(template, dtype=np.float64),
-        appearance,
+    return np.asarray(
+        dress_vertices(
+            np.asarray(vertices, dtype=np.float64),
+            np.asarray(normals, dtype=np.float64),
+            np.asarray(template, dtype=np.float64),
+            appearance,
+        )
     )
 
 
-def shade(
-    depth: Float[np.ndarray, "h w"],
-    face: Integer[np.ndarray, "h w"],
-    barycentric: Float[np.ndarray, "h w 3"],
-    faces: Integer[np.ndarray, "f 3"],
-    vertices_camera: Float[np.ndarray, "v 3"],
-    normals: Float[np.ndarray, "v 3"],
-    template: Float[np.ndarray, "v 3"],
-    appearance: Appearance,
-    light: Light,
-    occlusion_radius_px: float,
-) -> Float[np.ndarray, "h w 3"]:
+@dataclass(frozen=True)
+class DressedBody:
+    """One person with hair and clothes on, in the camera's frame; metres."""
+
+    vertices: Float[np.ndarray, "v 3"]
+    normals: Float[np.ndarray, "v 3"]
+    """Of the skin."""
+    faces: Integer[np.ndarray, "f 3"]
+    template: Float[np.ndarray, "v 3"]
+    """The body in its T-pose, to which clothes and hair are fixed."""
+    appearance: Appearance
+
+
+def shade(raster: Raster, body: DressedBody, light: Light, occlusion_radius_px: float) -> Float[np.ndarray, "h w 3"]:
     """Linear RGB of each pixel of one person's raster, 0 where there is none.
 
     Diffuse sun and half-sphere sky and ground light, a slight gloss, and darkening where nearer parts of the same body
     stand within `occlusion_radius_px` of the pixel.
     """
-    rgb = np.zeros((*depth.shape, 3), dtype=np.float32)
-    body = (np.asarray(values, dtype=np.float64) for values in (vertices_camera, normals, template))
-    corners = np.ascontiguousarray(faces, dtype=np.int32)
-    shade_pixels(depth, face, barycentric, corners, *body, appearance, light, float(occlusion_radius_px), rgb)
+    rgb = np.zeros((*raster.depth.shape, 3), dtype=np.float32)
+    arrays = (np.asarray(values, dtype=np.float64) for values in (body.vertices, body.normals, body.template))
+    corners = np.ascontiguousarray(body.faces, dtype=np.int32)
+    seen = (raster.depth, raster.face, raster.barycentric)
+    shade_pixels(*seen, corners, *arrays, body.appearance, light, float(occlusion_radius_px), rgb)
     return rgb

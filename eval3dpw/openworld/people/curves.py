@@ -26,12 +26,12 @@ def drift(
     """Slow aimless movement, another for every row: three sines of random frequency and phase."""
     frequency, phase = rng.uniform(0.0, 1.0, (2, 3, *time.shape[:-1], 1))
     frequency = 0.05 + (fastest_hz - 0.05) * frequency
-    return amplitude * 0.5 * np.sin(2 * np.pi * (frequency * time + phase)).sum(axis=0)
+    return np.asarray(amplitude * 0.5 * np.sin(2 * np.pi * (frequency * time + phase)).sum(axis=0))
 
 
 def cycle(time: Time, rng: np.random.Generator, rate_hz: float) -> Time:
     """Phase in cycles at about the given rate, from a random start, the tempo wandering by some percent."""
-    return rng.uniform() + rate_hz * time + drift(time, rng, 0.04, 0.3)
+    return np.asarray(rng.uniform() + rate_hz * time + drift(time, rng, 0.04, 0.3))
 
 
 def bump(phase: Time, centre: float, width: float) -> Time:

@@ -86,7 +86,7 @@ def sample_pose(rng: np.random.Generator) -> Float[np.ndarray, " 72"]:
     activity = names[int(rng.choice(len(names), p=weights / weights.sum()))]
     angles, _, _ = _angles(activity, rng.uniform(0, 10, 1), rng, free=False)
     varied = {name: value + rng.normal(0, 0.08 if name in _WIDE else 0.03) for name, value in angles.items()}
-    return angles_to_pose(clear_of_trunk(clip_to_limits(varied)), rng.normal(0, 0.3, 1))[0]
+    return np.asarray(angles_to_pose(clear_of_trunk(clip_to_limits(varied)), rng.normal(0, 0.3, 1))[0])
 
 
 _WIDE = tuple(name for name in LIMITS if name[2:] in ("arm_flex", "arm_abd", "arm_rot", "elbow", "hip_abd", "pron"))
@@ -125,4 +125,4 @@ def _over_ground(poses: Float[np.ndarray, "n 72"], flight: Float[np.ndarray, " n
     pelvis = np.zeros((len(poses), 3))
     pelvis[1:] = -np.cumsum(steps, axis=0)
     pelvis[:, 1] = flight - lowest
-    return pelvis - REST_JOINTS_MM[0] / 1000.0
+    return np.asarray(pelvis - REST_JOINTS_MM[0] / 1000.0)

@@ -97,7 +97,7 @@ def mirror_pose(poses: Float[np.ndarray, "*batch 72"]) -> Float[np.ndarray, "*ba
     (x right) mirror in the same way, since the camera's image plane is flipped along x as well.
     """
     joints = poses.reshape(*poses.shape[:-1], 24, 3)[..., SMPL24.flip_permutation, :]
-    return (joints * np.array([1.0, -1.0, -1.0])).reshape(poses.shape)
+    return np.asarray((joints * np.array([1.0, -1.0, -1.0])).reshape(poses.shape))
 
 
 def clip_to_limits(angles: Angles) -> Angles:

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, no_type_check
 import numpy as np
 from numba import njit
 
+from eval3dpw.openworld.people.appearance_painting import Colour
 from eval3dpw.openworld.people.noise import noise2
-from eval3dpw.openworld.places.materials import Colour, material_colour
+from eval3dpw.openworld.places.materials import material_colour
 
 _FARTHEST_M = 150.0
 

@@ -6,11 +6,28 @@ The centre of pixel (0, 0) has the coordinates (0, 0), so an image of width w re
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter1d
 
 WORLD_UP = np.array([0.0, 1.0, 0.0])
+
+
+@dataclass(frozen=True)
+class PinholeCamera:
+    """A camera of one picture."""
+
+    intrinsics: Float[np.ndarray, "3 3"]
+    T_camera_world: Float[np.ndarray, "4 4"]
+    size_wh: tuple[int, int]
+    """Of the picture, px."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width, as arrays have them."""
+        return self.size_wh[1], self.size_wh[0]
 
 
 def intrinsics_of(focal_px: float, size_wh: tuple[int, int]) -> Float[np.ndarray, "3 3"]:
@@ -21,7 +38,7 @@ def intrinsics_of(focal_px: float, size_wh: tuple[int, int]) -> Float[np.ndarray
 
 def focal_of_field(field_of_view: float, long_side_px: int) -> float:
     """Focal length in pixels of a view that spans ``field_of_view`` radians along its long side."""
-    return long_side_px / 2 / np.tan(field_of_view / 2)
+    return float(long_side_px / 2 / np.tan(field_of_view / 2))
 
 
 def window_intrinsics(intrinsics: Float[np.ndarray, "3 3"], left: int, top: int) -> Float[np.ndarray, "3 3"]:
@@ -66,14 +83,14 @@ def turned_camera(
     skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
     turn = np.eye(4)
     turn[:3, :3] += skew + skew @ skew / (1 + cosine)
-    return turn @ T_camera_world
+    return np.asarray(turn @ T_camera_world)
 
 
 def transform(
     T_target_source: Float[np.ndarray, "4 4"], points: Float[np.ndarray, "*batch 3"]
 ) -> Float[np.ndarray, "*batch 3"]:
     """Map points from the source frame to the target frame."""
-    return points @ T_target_source[:3, :3].T + T_target_source[:3, 3]
+    return np.asarray(points @ T_target_source[:3, :3].T + T_target_source[:3, 3])
 
 
 def project(
@@ -82,7 +99,7 @@ def project(
     """Pixels of points in the camera frame; points behind the camera give numbers without meaning."""
     depth = points_camera[..., 2:]
     depth = np.where(np.abs(depth) < 1e-6, 1e-6, depth)
-    return points_camera[..., :2] / depth * np.diag(intrinsics)[:2] + intrinsics[:2, 2]
+    return np.asarray(points_camera[..., :2] / depth * np.diag(intrinsics)[:2] + intrinsics[:2, 2])
 
 
 def smooth_noise(
@@ -94,7 +111,7 @@ def smooth_noise(
     raw = rng.standard_normal((num_frames + 2 * margin, channels))
     smooth = gaussian_filter1d(raw, sigma, axis=0)[margin : margin + num_frames]
     # The variance of white noise after a Gaussian filter of width sigma is 1 / (2 sqrt(pi) sigma).
-    return smooth * np.sqrt(2 * np.sqrt(np.pi) * sigma) if sigma > 1 else smooth
+    return np.asarray(smooth * np.sqrt(2 * np.sqrt(np.pi) * sigma) if sigma > 1 else smooth)
 
 
 def lagging(points: Float[np.ndarray, "n 3"], seconds: float, frame_rate: float) -> Float[np.ndarray, "n 3"]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from eval3dpw.openworld.people.appearance_painting import Colour
 from eval3dpw.openworld.people.noise import linear_from_srgb
-from eval3dpw.openworld.places.materials import Colour
 
 
 def triple(values: Any) -> Colour:

@@ -12,12 +12,10 @@ from typing import Any, NamedTuple, no_type_check
 import numpy as np
 from numba import njit
 
+from eval3dpw.openworld.people.appearance_painting import Colour
 from eval3dpw.openworld.people.noise import hash01, noise2
 
 (PLAIN, GRASS, PAVING, BRICKS, ASPHALT, PLANKS, WINDOWS, FOLIAGE, SAND, CHEQUER, PICTURE, CAR) = range(12)
-
-Colour = tuple[float, float, float]
-"""Linear RGB."""
 
 
 class Surface(NamedTuple):

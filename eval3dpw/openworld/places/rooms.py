@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval3dpw.openworld.people.appearance import clothes_colour
+from eval3dpw.openworld.people.appearance_painting import Colour
 from eval3dpw.openworld.people.noise import linear_from_srgb
 from eval3dpw.openworld.places.colours import pick, triple
 from eval3dpw.openworld.places.intersections import BOX, WALL
-from eval3dpw.openworld.places.materials import BRICKS, CHEQUER, PICTURE, PLAIN, PLANKS, WINDOWS, Colour, Surface
+from eval3dpw.openworld.places.materials import BRICKS, CHEQUER, PICTURE, PLAIN, PLANKS, WINDOWS, Surface
 from eval3dpw.openworld.places.solids import Point, Solid
 from eval3dpw.openworld.places.things import GROUNDS, solid
 

@@ -17,9 +17,14 @@ from jaxtyping import Bool, Float, Int16, Integer, UInt8
 from numba import njit
 
 from eval3dpw.drawing.rasteriser import bounding_window, rasterise, vertex_normals
-from eval3dpw.openworld.people.appearance import Appearance, dress, shade
+from eval3dpw.openworld.people.appearance import Appearance, DressedBody, Light, dress, shade
+from eval3dpw.openworld.places.cameras import PinholeCamera
 from eval3dpw.openworld.places.solids import Solid
 from eval3dpw.openworld.places.surroundings import Surroundings
+
+SUPERSAMPLE = 2
+"""Samples per pixel along each axis for people's outlines."""
+_LARGE_PX = 250_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,15 @@ class Person:
     faces: Integer[np.ndarray, "f 3"]
     template: Float[np.ndarray, "v 3"]
     appearance: Appearance
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where people are."""
+
+    place: Surroundings
+    props: tuple[Solid, ...] = ()
+    """Solids in the world's frame that hide people by depth."""
 
 
 @dataclass(frozen=True)
@@ -84,39 +98,37 @@ class RenderedScene:
 
 def render_scene(
     people: Sequence[Person],
-    surroundings: Surroundings,
-    props: tuple[Solid, ...],
-    intrinsics: Float[np.ndarray, "3 3"],
-    T_camera_world: Float[np.ndarray, "4 4"],
-    size_hw: tuple[int, int],
+    setting: Setting,
+    camera: PinholeCamera,
     rng: np.random.Generator,
     degradation: Degradation | None = None,
-    supersample: int = 2,
-    place_step: int | None = None,
 ) -> RenderedScene:
     """Draw people and props before a place.
 
-    props: solids in the world's frame that hide people by depth. supersample: samples per pixel along each axis for
-    people's outlines. place_step: the place is drawn at one pixel in so many each way and enlarged (default: 2 in
-    pictures of more than 250,000 pixels, else 1). rng: used for the sensor's noise alone.
+    Args:
+        people: in the camera's frame.
+        setting: where they are, and what hides them.
+        camera: that sees them.
+        rng: used for the sensor's noise alone.
+        degradation: what the camera does to the picture; nothing by default.
     """
-    height, width = size_hw
-    step = place_step or (2 if height * width > 250_000 else 1)
-    rgb, place_depth = _place(surroundings, intrinsics, T_camera_world, size_hw, step)
-    light = surroundings.light(T_camera_world)
+    intrinsics, T_camera_world = camera.intrinsics, camera.T_camera_world
+    height, width = camera.size_hw
+    rgb, place_depth = _place(setting.place, camera)
+    light = setting.place.light(T_camera_world)
     for person in people:
-        _cast_shadow(person, surroundings, intrinsics, T_camera_world, place_depth, rgb)
+        _cast_shadow(person, setting.place, intrinsics, T_camera_world, place_depth, rgb)
     prop_depth = np.full((height, width), np.inf, dtype=np.float32)
-    surroundings.draw(props, intrinsics, T_camera_world, rgb, prop_depth)
+    setting.place.draw(setting.props, intrinsics, T_camera_world, rgb, prop_depth)
 
-    s = supersample
+    s = SUPERSAMPLE
     fine_depth = np.full((height * s, width * s), np.inf, dtype=np.float32)
     fine_index = np.full((height * s, width * s), -1, dtype=np.int16)
     fine_rgb = np.empty((height * s, width * s, 3), dtype=np.float32)
     fine_intrinsics = supersampled_intrinsics(intrinsics, s)
     full_area = np.zeros(len(people))
     for index, person in enumerate(people):
-        full_area[index] = _draw_person(person, index, light, fine_intrinsics, s, fine_depth, fine_index, fine_rgb)
+        full_area[index] = _draw_person(person, index, light, fine_intrinsics, fine_depth, fine_index, fine_rgb)
     person_index, depth, visible_area = _resolve(fine_depth, fine_index, fine_rgb, prop_depth, rgb, s, len(people))
     return RenderedScene(
         rgb=degrade(rgb, degradation or Degradation(), rng),
@@ -127,14 +139,12 @@ def render_scene(
     )
 
 
-def full_mask_area(
-    person: Person, intrinsics: Float[np.ndarray, "3 3"], size_hw: tuple[int, int], supersample: int = 2
-) -> float:
+def full_mask_area(person: Person, intrinsics: Float[np.ndarray, "3 3"], size_hw: tuple[int, int]) -> float:
     """Pixels inside the frame that a person, dressed, would cover with nothing in front."""
-    vertices, _ = _dressed(person)
-    size_fine = (size_hw[0] * supersample, size_hw[1] * supersample)
-    raster = rasterise(vertices, person.faces, supersampled_intrinsics(intrinsics, supersample), size_fine)
-    return float((raster.face >= 0).sum()) / supersample**2
+    size_fine = (size_hw[0] * SUPERSAMPLE, size_hw[1] * SUPERSAMPLE)
+    vertices = _dressed(person).vertices
+    raster = rasterise(vertices, person.faces, supersampled_intrinsics(intrinsics, SUPERSAMPLE), size_fine)
+    return float((raster.face >= 0).sum()) / SUPERSAMPLE**2
 
 
 def visible_keypoints(
@@ -156,7 +166,7 @@ def visible_keypoints(
     column, row = np.rint(pixels[:, 0]), np.rint(pixels[:, 1])
     inside = ahead & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     surface = depth[np.where(inside, row, 0).astype(int), np.where(inside, column, 0).astype(int)]
-    return inside & (points[:, 2] - tolerance_m <= surface)
+    return np.asarray(inside & (points[:, 2] - tolerance_m <= surface))
 
 
 def degrade(
@@ -176,7 +186,7 @@ def degrade(
     )
     # Indexed by the square root of linear light, which spends the steps where the eye does.
     curve = (255.0 * np.linspace(0.0, 1.0, 4096) ** (2.0 * degradation.gamma / 2.2)).astype(np.float32)
-    return _expose(image, gain, curve, noise, degradation.noise)
+    return np.asarray(_expose(image, gain, curve, noise, degradation.noise))
 
 
 def supersampled_intrinsics(intrinsics: Float[np.ndarray, "3 3"], supersample: float | int) -> Float[np.ndarray, "3 3"]:
@@ -186,43 +196,36 @@ def supersampled_intrinsics(intrinsics: Float[np.ndarray, "3 3"], supersample: f
     return scale @ np.asarray(intrinsics, dtype=np.float64)
 
 
-def _place(
-    surroundings: Surroundings, intrinsics: Any, T_camera_world: Any, size_hw: tuple[int, int], step: int
-) -> Any:
-    """Colour and depth of the place, drawn coarsely by a factor of `step` and enlarged."""
-    if step == 1:
-        return surroundings.render(intrinsics, T_camera_world, size_hw)
-    height, width = size_hw
-    coarse = -(-height // step), -(-width // step)
-    rgb, depth = surroundings.render(supersampled_intrinsics(intrinsics, 1.0 / step), T_camera_world, coarse)
-    full = coarse[1] * step, coarse[0] * step
+def _place(place: Surroundings, camera: PinholeCamera) -> tuple[np.ndarray, np.ndarray]:
+    """Colour and depth of the place; in large pictures drawn at one pixel in two each way, and enlarged."""
+    height, width = camera.size_hw
+    if height * width <= _LARGE_PX:
+        return place.render(camera.intrinsics, camera.T_camera_world, camera.size_hw)
+    coarse = -(-height // 2), -(-width // 2)
+    rgb, depth = place.render(supersampled_intrinsics(camera.intrinsics, 0.5), camera.T_camera_world, coarse)
+    full = coarse[1] * 2, coarse[0] * 2
     rgb, depth = cv2.resize(rgb, full), cv2.resize(depth, full, interpolation=cv2.INTER_NEAREST)
     return np.ascontiguousarray(rgb[:height, :width]), np.ascontiguousarray(depth[:height, :width])
 
 
-def _dressed(person: Person) -> tuple[Any, Any]:
-    """The dressed vertices and their normals."""
+def _dressed(person: Person) -> DressedBody:
     normals = vertex_normals(person.vertices_camera, person.faces)
-    return dress(person.vertices_camera, normals, person.template, person.appearance), normals
+    vertices = dress(person.vertices_camera, normals, person.template, person.appearance)
+    return DressedBody(vertices, normals, person.faces, person.template, person.appearance)
 
 
-def _draw_person(
-    person: Person, index: int, light: Any, intrinsics: Any, supersample: int, depth: Any, owner: Any, rgb: Any
-) -> int:
+def _draw_person(person: Person, index: int, light: Light, intrinsics: Any, depth: Any, owner: Any, rgb: Any) -> int:
     """Draw one person into the fine buffers; the number of samples it would cover with nothing in front."""
-    vertices, normals = _dressed(person)
-    x0, y0, x1, y1 = bounding_window(vertices, intrinsics, depth.shape)
+    body = _dressed(person)
+    x0, y0, x1, y1 = bounding_window(body.vertices, intrinsics, depth.shape)
     if x1 <= x0 or y1 <= y0:
         return 0
     shifted = intrinsics.copy()
     shifted[0, 2] -= x0
     shifted[1, 2] -= y0
-    raster = rasterise(vertices, person.faces, shifted, (y1 - y0, x1 - x0))
+    raster = rasterise(body.vertices, person.faces, shifted, (y1 - y0, x1 - x0))
     distance = max(float(np.median(person.vertices_camera[:, 2])), 0.1)
-    colour = shade(
-        raster.depth, raster.face, raster.barycentric, person.faces, vertices, normals, person.template,
-        person.appearance, light, 0.07 * float(intrinsics[0, 0]) / distance,
-    )  # fmt: skip
+    colour = shade(raster, body, light, 0.07 * float(intrinsics[0, 0]) / distance)
     window = (slice(y0, y1), slice(x0, x1))
     _merge(raster.depth, raster.face, colour, index, depth[window], owner[window], rgb[window])
     return int((raster.face >= 0).sum())

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from eval3dpw.openworld.people.activities import FREQUENCY
 from eval3dpw.openworld.people.motion import sample_motion
 from eval3dpw.openworld.people.people import (
-    Gender,
     heading_of,
     posed_people,
     rest_person,
@@ -23,6 +22,7 @@ from eval3dpw.openworld.people.people import (
 )
 from eval3dpw.openworld.places.cameras import handheld_track, intrinsics_of, transform
 from eval3dpw.openworld.places.crop_scenes import CropStatistics, sample_heading
+from fitting.bodies.body import Gender
 
 IMAGE_RATE = 30.0
 MOTION_RATE = 60.0
@@ -143,7 +143,7 @@ def _draw(rng: np.random.Generator, num_actors: int, num_frames: int, statistics
 
 def _root_offset(actor: Actor) -> Float[np.ndarray, "3"]:
     """Rest position of the root joint, which SMPL adds to the translation."""
-    return rest_person(actor.gender, actor.betas).joints[0]
+    return np.asarray(rest_person(actor.gender, actor.betas).joints[0])
 
 
 def _aim(

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from eval3dpw.openworld.people.appearance import Light, clothes_colour
+from eval3dpw.openworld.people.appearance_painting import Colour
 from eval3dpw.openworld.people.noise import linear_from_srgb
 from eval3dpw.openworld.places import materials as kinds
 from eval3dpw.openworld.places.colours import pick, triple
 from eval3dpw.openworld.places.intersections import BOX, CYLINDER, ELLIPSOID
-from eval3dpw.openworld.places.materials import Colour, Surface
+from eval3dpw.openworld.places.materials import Surface
 from eval3dpw.openworld.places.solids import Solid
 
 LEAVES = ((50, 78, 30), (70, 96, 40), (40, 62, 34), (96, 104, 46), (120, 96, 40))

@@ -30,6 +30,9 @@ from pose2d.parallel import parallel_map
 from pose2d.skeletons import COCO17
 
 CROP_SPLITS = ("train", "calibration", "validation", "test")
+
+Entry = dict[str, Any]
+"""An object of a JSON file."""
 """`calibration` holds pictures that the pose network has not seen, for what is fitted on its outputs."""
 
 _FACE = COCO17.indices(("nose", "left_eye", "right_eye", "left_ear", "right_ear"))
@@ -182,7 +185,7 @@ def _labelled(
     return Crop(encode_jpeg(picture.image, picture.jpeg_quality), image, annotations, smpl)
 
 
-def _write_crop(index: int, config: CropConfig, images: Path) -> tuple[dict, list[dict], dict]:
+def _write_crop(index: int, config: CropConfig, images: Path) -> tuple[Entry, list[Entry], Entry]:
     crop = make_crop(index, config)
     (images / crop.image["file_name"]).write_bytes(crop.jpeg)
     return crop.image, crop.annotations, crop.smpl
@@ -220,7 +223,7 @@ def _write_compact_json(path: Path, value: Any) -> None:
         partial_path.write_text(json.dumps(value, separators=(",", ":"), allow_nan=False), encoding="utf-8")
 
 
-def _coco_file(config: CropConfig, results: list[tuple[dict, list[dict], dict]]) -> dict[str, Any]:
+def _coco_file(config: CropConfig, results: list[tuple[Entry, list[Entry], Entry]]) -> dict[str, Any]:
     number = {name: index + 1 for index, name in enumerate(COCO17.keypoints)}
     return {
         "info": {"description": f"open world crops, split {config.split}, seed {config.seed}"},

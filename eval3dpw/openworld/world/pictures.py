@@ -14,14 +14,15 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from eval3dpw.openworld.people.appearance import Appearance, sample_appearance
-from eval3dpw.openworld.people.people import Gender, Person, body_of
+from eval3dpw.openworld.people.people import Person, body_of
 from eval3dpw.openworld.places import scene as rendering
-from eval3dpw.openworld.places import solids as surroundings_solids
-from eval3dpw.openworld.places.cameras import project, transform
+from eval3dpw.openworld.places.cameras import PinholeCamera, project, transform
+from eval3dpw.openworld.places.intersections import WALL
 from eval3dpw.openworld.places.sequence_scenes import SequenceScene
 from eval3dpw.openworld.places.solids import Solid
 from eval3dpw.openworld.places.surroundings import Surroundings
 from eval3dpw.openworld.places.things import sample_prop
+from fitting.bodies.body import Gender
 from pose2d.skeletons import COCO17, OPENPOSE18, Skeleton
 
 _JOINT_TOLERANCE_M = 0.15  # joints lie inside the body
@@ -86,9 +87,14 @@ def take_picture(
     strength = rng.uniform(1.2, 2.2) if strong else rng.uniform(0.2, 0.9)
     degradation = rendering.Degradation.sample(rng, strength * min(1.0, float(np.sqrt(height_px / 160))))
     quality = int(rng.integers(50, 96))
-    return _photograph(
-        rng, people, looks, place, props, T_camera_world, intrinsics, size_wh, degradation, quality, COCO17
+    shot = _Shot(
+        rendering.Setting(place, props),
+        PinholeCamera(intrinsics, T_camera_world, size_wh),
+        degradation,
+        quality,
+        COCO17,
     )
+    return shot.take(rng, people, looks)
 
 
 @dataclass(frozen=True)
@@ -133,19 +139,9 @@ class SequenceStage:
             motion_px=float(self.shutter * np.linalg.norm(moved)),
             motion_angle=float(np.arctan2(moved[1], moved[0])),
         )
-        return _photograph(
-            rng,
-            people,
-            self.looks,
-            self.place,
-            self.props,
-            self.scene.T_camera_world[frame],
-            self.scene.intrinsics,
-            self.scene.size_wh,
-            degradation,
-            self.jpeg_quality,
-            OPENPOSE18,
-        )
+        camera = PinholeCamera(self.scene.intrinsics, self.scene.T_camera_world[frame], self.scene.size_wh)
+        shot = _Shot(rendering.Setting(self.place, self.props), camera, degradation, self.jpeg_quality, OPENPOSE18)
+        return shot.take(rng, people, self.looks)
 
     def _camera_movement(self, frame: int, point: Float[np.ndarray, "3"]) -> Float[np.ndarray, "2"]:
         """How far a resting point moves through the picture from this frame to the next, pixels."""
@@ -153,7 +149,7 @@ class SequenceStage:
         first = min(frame, max(len(cameras) - 2, 0))
         pair = np.stack([transform(T, point) for T in cameras[first : first + 2]])
         places = project(pair, self.scene.intrinsics)
-        return places[-1] - places[0]
+        return np.asarray(places[-1] - places[0])
 
     def clothes_image(self, actor: int) -> UInt8[np.ndarray, "64 64 3"]:
         """A small picture of the colours that an actor wears: skin, top and bottom in stripes."""
@@ -168,34 +164,32 @@ def _topology(gender: Gender) -> tuple[np.ndarray, np.ndarray]:
     return body.faces, body.v_template.double().numpy()
 
 
-def _photograph(
-    rng: np.random.Generator,
-    people: Sequence[Person],
-    looks: Sequence[Appearance],
-    place: Surroundings,
-    props: tuple[Solid, ...],
-    T_camera_world: Float[np.ndarray, "4 4"],
-    intrinsics: Float[np.ndarray, "3 3"],
-    size_wh: tuple[int, int],
-    degradation: rendering.Degradation,
-    jpeg_quality: int,
-    skeleton: Skeleton,
-) -> Picture:
-    bodies = [
-        rendering.Person(transform(T_camera_world, person.vertices), *_topology(person.gender), look)
-        for person, look in zip(people, looks, strict=True)
-    ]
-    width, height = size_wh
-    rendered = rendering.render_scene(
-        bodies, place, props, intrinsics, T_camera_world, (height, width), rng, degradation
-    )
-    visible = tuple(
-        _visible(rendered, number, transform(T_camera_world, person.keypoints(skeleton)), intrinsics, skeleton)
-        for number, person in enumerate(people)
-    )
-    masks = tuple(rendered.person_index == number for number in range(len(people)))
-    shares = rendered.visible_area_px / np.maximum(rendered.full_area_px, 1.0)
-    return Picture(rendered.rgb, masks, visible, tuple(shares.tolist()), jpeg_quality)
+@dataclass(frozen=True)
+class _Shot:
+    """All of a picture but the people in it."""
+
+    setting: rendering.Setting
+    camera: PinholeCamera
+    degradation: rendering.Degradation
+    jpeg_quality: int
+    skeleton: Skeleton
+    """Whose keypoints are looked for."""
+
+    def take(self, rng: np.random.Generator, people: Sequence[Person], looks: Sequence[Appearance]) -> Picture:
+        """The picture of some people in their clothes."""
+        T_camera_world, intrinsics = self.camera.T_camera_world, self.camera.intrinsics
+        bodies = [
+            rendering.Person(transform(T_camera_world, person.vertices), *_topology(person.gender), look)
+            for person, look in zip(people, looks, strict=True)
+        ]
+        rendered = rendering.render_scene(bodies, self.setting, self.camera, rng, self.degradation)
+        points = [transform(T_camera_world, person.keypoints(self.skeleton)) for person in people]
+        visible = tuple(
+            _visible(rendered, number, of_person, intrinsics, self.skeleton) for number, of_person in enumerate(points)
+        )
+        masks = tuple(rendered.person_index == number for number in range(len(people)))
+        shares = rendered.visible_area_px / np.maximum(rendered.full_area_px, 1.0)
+        return Picture(rendered.rgb, masks, visible, tuple(shares.tolist()), self.jpeg_quality)
 
 
 def _visible(
@@ -248,7 +242,7 @@ def with_clear_view(
     halves = np.array([solid.half for solid in solids])
     radius = np.hypot(halves[:, 0], halves[:, 2])
     ceiling = (halves[:, 1] < 0.1) & (radius > 2.5)
-    wall = np.array([solid.shape == surroundings_solids.WALL for solid in solids])
+    wall = np.array([solid.shape == WALL for solid in solids])
     blocking = np.zeros(len(solids), dtype=bool)
     for camera in cameras:
         for person in people:
@@ -270,4 +264,4 @@ def _distance_to_segment(
     flat, a, b = points[:, [0, 2]], start[[0, 2]], end[[0, 2]]
     along = b - a
     part = np.clip((flat - a) @ along / max(float(along @ along), 1e-9), 0.0, 1.0)
-    return np.linalg.norm(flat - a - part[:, None] * along, axis=1)
+    return np.asarray(np.linalg.norm(flat - a - part[:, None] * along, axis=1))

@@ -206,7 +206,7 @@ def write_sequence_split(
 _PurePickler: Any = pickle._Pickler  # the pickler in C cannot be changed
 
 
-class _Python2Pickler(_PurePickler):
+class _Python2Pickler(_PurePickler):  # type: ignore[misc] # typeshed hides the pickler in Python
     """Pickler whose files look as numpy under Python 2 wrote them: byte strings, and numpy's modules of that time.
 
     Any numpy from 1.x on opens such files; those that a current numpy writes name `numpy._core`, which old ones lack.

@@ -1,5 +1,7 @@
 """Fabric changes nothing on one CPU process, and two processes agree with one."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("stick")
     write_stick_figures(root, "calibration", 16)
     torch.manual_seed(0)
-    network = build_network("sbl-small")
+    network: Any = build_network("sbl-small")
     torch.nn.init.normal_(network.final_layer.weight, std=0.1)
     save_file(network.state_dict(), root / "pose.safetensors")
     return root

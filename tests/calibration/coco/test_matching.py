@@ -118,11 +118,11 @@ def test_oks_are_pycocotools_oks(shared_data: Path) -> None:
 
 
 @st.composite
-def coco_files(draw: st.DrawFn) -> tuple[dict, list]:
+def coco_files(draw: Any) -> tuple[dict, list]:
     """Files that meet every rule of the matching: ties, crowds, ignored persons, area limits, id 0."""
     coordinate = st.integers(0, 12).map(lambda n: 10.0 * n)
     images = draw(st.lists(st.integers(1, 50), min_size=1, max_size=5, unique=True))
-    persons: list[dict] = []
+    persons: list[dict[str, Any]] = []
     for image in images:
         for _ in range(draw(st.integers(0, 3))):
             labelled = draw(st.lists(st.integers(0, 2), min_size=17, max_size=17))

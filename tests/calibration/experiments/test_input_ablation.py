@@ -1,5 +1,7 @@
 """Inputs beside the penultimate features are what they say, and are the right persons'."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -27,7 +29,7 @@ from tests.stick_figures import write_stick_figures
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(3)
-    network = build_network("sbl-small").eval().requires_grad_(False)
+    network: Any = build_network("sbl-small").eval().requires_grad_(False)
     torch.nn.init.normal_(network.final_layer.weight, std=0.1)
     return network
 

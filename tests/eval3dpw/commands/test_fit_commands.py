@@ -6,6 +6,7 @@ import pickle
 import re
 import sys
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +130,9 @@ def test_initial_predictions_of_another_method(world, run, tmp_path):
     assert second["rows"] == first["rows"]
 
     files = {file.stem: np.load(file) for file in sorted((tmp_path / "given").glob("*.npz"))}
-    flat = {key: np.concatenate([f[key] for f in files.values()]) for key in ("rotations", "betas", "translation")}
+    flat: dict[str, Any] = {
+        key: np.concatenate([f[key] for f in files.values()]) for key in ("rotations", "betas", "translation")
+    }
     flat["frame_ids"] = np.concatenate([f["frame_ids"] for f in files.values()])
     flat["track"] = np.repeat(list(files), [len(f["frame_ids"]) for f in files.values()])
     np.savez(tmp_path / "flat.npz", **flat)

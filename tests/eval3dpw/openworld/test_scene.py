@@ -10,11 +10,13 @@ from scipy import ndimage
 
 from eval3dpw.openworld.people.appearance import Appearance, sample_appearance
 from eval3dpw.openworld.people.appearance_painting import _colour
+from eval3dpw.openworld.places.cameras import PinholeCamera
 from eval3dpw.openworld.places.intersections import BOX, CYLINDER, ELLIPSOID
 from eval3dpw.openworld.places.materials import PLAIN, Surface
 from eval3dpw.openworld.places.scene import (
     Degradation,
     Person,
+    Setting,
     degrade,
     full_mask_area,
     render_scene,
@@ -34,6 +36,10 @@ def camera(distance_m: float = 3.5, height_m: float = 1.2) -> np.ndarray:
     transform = np.diag((1.0, -1.0, -1.0, 1.0))
     transform[:3, 3] = (0.0, height_m, distance_m)
     return transform
+
+
+def view(T_camera_world: np.ndarray) -> PinholeCamera:
+    return PinholeCamera(INTRINSICS, T_camera_world, (SIZE_HW[1], SIZE_HW[0]))
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +70,9 @@ def box(centre: tuple[float, float, float], half: tuple[float, float, float]) ->
 def test_same_seed_same_bytes(template: np.ndarray, faces: np.ndarray) -> None:
     def draw() -> bytes:
         rng = np.random.default_rng(11)
-        scene = render_scene(
-            [standing(template, faces, seed=int(rng.integers(99)))], Surroundings.sample(rng),
-            sample_prop(rng, 0.5, 1.5), INTRINSICS, camera(), SIZE_HW, rng, Degradation.sample(rng),
-        )  # fmt: skip
+        person = standing(template, faces, seed=int(rng.integers(99)))
+        setting = Setting(Surroundings.sample(rng), sample_prop(rng, 0.5, 1.5))
+        scene = render_scene([person], setting, view(camera()), rng, Degradation.sample(rng))
         return scene.rgb.tobytes() + scene.depth.tobytes() + scene.person_index.tobytes()
 
     assert draw() == draw()
@@ -75,7 +80,7 @@ def test_same_seed_same_bytes(template: np.ndarray, faces: np.ndarray) -> None:
 
 def test_areas_and_index_of_one_unhidden_person_agree(template: np.ndarray, faces: np.ndarray) -> None:
     person = standing(template, faces)
-    scene = render_scene([person], place(), (), INTRINSICS, camera(), SIZE_HW, np.random.default_rng(0))
+    scene = render_scene([person], Setting(place()), view(camera()), np.random.default_rng(0))
     assert scene.visible_area_px[0] == scene.full_area_px[0] == full_mask_area(person, INTRINSICS, SIZE_HW)
     assert (scene.person_index == 0).sum() == pytest.approx(scene.visible_area_px[0], rel=0.06)
     assert np.isfinite(scene.depth[scene.person_index == 0]).all()
@@ -84,8 +89,8 @@ def test_areas_and_index_of_one_unhidden_person_agree(template: np.ndarray, face
 
 def test_a_wall_in_front_hides_and_the_nearer_person_wins(template: np.ndarray, faces: np.ndarray) -> None:
     near, far = standing(template, faces, z=0.8), standing(template, faces, x=0.15, seed=8)
-    both = render_scene([far, near], place(), (), INTRINSICS, camera(), SIZE_HW, np.random.default_rng(0))
-    alone = render_scene([near], place(), (), INTRINSICS, camera(), SIZE_HW, np.random.default_rng(0))
+    both = render_scene([far, near], Setting(place()), view(camera()), np.random.default_rng(0))
+    alone = render_scene([near], Setting(place()), view(camera()), np.random.default_rng(0))
     # Where two bodies share a pixel on the outline it may be the nearer one's, though alone it would be the place's.
     outline = ndimage.binary_dilation(alone.person_index == 0) & (alone.person_index == -1)
     np.testing.assert_array_equal((both.person_index == 1)[~outline], (alone.person_index == 0)[~outline])
@@ -93,7 +98,7 @@ def test_a_wall_in_front_hides_and_the_nearer_person_wins(template: np.ndarray, 
     assert both.visible_area_px[1] == both.full_area_px[1]
 
     wall = (box((0.0, 0.5, 1.5), (2.0, 0.5, 0.05)),)
-    hidden = render_scene([far], place(), wall, INTRINSICS, camera(), SIZE_HW, np.random.default_rng(0))
+    hidden = render_scene([far], Setting(place(), wall), view(camera()), np.random.default_rng(0))
     # The wall's upper edge, 1 m high and 1.95 m away, projects to this row; nothing of the person shows below it.
     edge = 63.5 + 190.0 * (1.2 - 1.0) / 1.95
     assert not (hidden.person_index[int(edge) + 2 :] == 0).any()
@@ -109,10 +114,10 @@ def test_keypoints_are_visible_unless_hidden_or_outside(template: np.ndarray, fa
     behind_the_back = np.array([0.0, 1.3, -0.9])
     transform = camera()
     points = np.stack((chest, knee, wrist_far_right, behind_the_back)) @ transform[:3, :3].T + transform[:3, 3]
-    open_view = render_scene([person], place(), (), INTRINSICS, transform, SIZE_HW, np.random.default_rng(0))
+    open_view = render_scene([person], Setting(place()), view(transform), np.random.default_rng(0))
     assert visible_keypoints(points, open_view.depth, INTRINSICS).tolist() == [True, True, False, False]
     wall = (box((0.0, 0.4, 1.5), (2.0, 0.4, 0.05)),)
-    walled = render_scene([person], place(), wall, INTRINSICS, transform, SIZE_HW, np.random.default_rng(0))
+    walled = render_scene([person], Setting(place(), wall), view(transform), np.random.default_rng(0))
     assert visible_keypoints(points, walled.depth, INTRINSICS).tolist() == [True, False, False, False]
     assert not visible_keypoints(-points, open_view.depth, INTRINSICS).any()
 

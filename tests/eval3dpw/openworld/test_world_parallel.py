@@ -6,6 +6,7 @@ import functools
 import math
 import operator
 import os
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,6 @@ def test_a_failing_item_fails_the_whole() -> None:
 
 def test_a_killed_worker_is_told() -> None:
     # The first item runs in this process, the others in processes that they end.
-    ends = functools.partial(os._exit, 1)
+    ends: Any = functools.partial(os._exit, 1)
     with pytest.raises(InputError, match="a worker process was killed"):
         parallel_map(operator.call, [int, ends, ends], 2, "test")

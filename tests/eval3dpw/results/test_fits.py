@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -61,7 +63,7 @@ def test_axis_angle_in_any_order_of_frames(tmp_path, track):
 )
 def test_files_that_cannot_be_used(tmp_path, change, words):
     fits = bodies(5)
-    arrays = {"rotations": fits.rotations, "betas": fits.betas, "translation": fits.translation}
+    arrays: dict[str, Any] = {"rotations": fits.rotations, "betas": fits.betas, "translation": fits.translation}
     arrays |= {"frame_ids": np.arange(5)} | change
     np.savez(tmp_path / "s_0.npz", **{name: value for name, value in arrays.items() if value is not None})
     with pytest.raises(InputError, match=words) as caught:

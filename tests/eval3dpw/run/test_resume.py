@@ -173,8 +173,8 @@ def test_chunks_hold_every_frame_once(world):
     from eval3dpw.dataset.threedpw import read_sequence
 
     tracks = read_sequence(world / "sequenceFiles" / "test" / "two_00.pkl", None)
-    tracks = [tracks[0].select(np.array([0, 2])), tracks[1].select(np.array([2]))]
-    chunks = frame_chunks(tracks, 1)
+    first, second = tracks
+    chunks = frame_chunks([first.select(np.array([0, 2])), second.select(np.array([2]))], 1)
     assert [[(track.actor, track.frame_ids.tolist()) for track in chunk] for chunk in chunks] == [
         [(0, [0])],
         [(0, [2]), (1, [2])],

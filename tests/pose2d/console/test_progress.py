@@ -93,14 +93,14 @@ def test_nothing_said_is_for_stdout(capsys):
 
 
 def test_an_interrupted_loop_leaves_no_bar_behind(monkeypatch):
-    monkeypatch.setattr(progress.sys, "stderr", Terminal())
+    monkeypatch.setattr(sys, "stderr", Terminal())
     loops = progress.track(range(3), "outer"), progress.track(range(3), "inner")
     with pytest.raises(KeyboardInterrupt):
         for _ in loops[0]:
             for _ in loops[1]:
                 raise KeyboardInterrupt
     progress.stop_showing()  # the loops are still referred to, as they are by a traceback
-    said = progress.sys.stderr.getvalue()
+    said = sys.stderr.getvalue()
     assert said.endswith("\x1b[?25h")  # the cursor is there again
     assert list(loops[1]) == [1, 2]
     assert list(progress.track(range(2), "again")) == [0, 1]

@@ -1,6 +1,7 @@
 """Files are whole or not there, and what cannot be read is named."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,7 +138,7 @@ def test_an_npz_bomb_is_refused_before_it_is_unpacked(tmp_path):
 
 
 def test_arrays_of_every_plain_type_come_back(tmp_path):
-    arrays = {
+    arrays: dict[str, Any] = {
         "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
         "big": np.arange(3, dtype=">i4"),
         "text": np.array(["a", "Zoë"]),

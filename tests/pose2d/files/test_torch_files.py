@@ -7,6 +7,7 @@ import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def saved(value: object, path: Path, legacy: bool) -> Path:
     return path
 
 
-def zipped(path: Path, program: bytes, records: dict[str, bytes] | None = None, **options: int) -> Path:
+def zipped(path: Path, program: bytes, records: dict[str, bytes] | None = None, **options: Any) -> Path:
     with zipfile.ZipFile(path, "w", **options) as archive:
         archive.writestr("a/data.pkl", program)
         for name, content in (records or {}).items():

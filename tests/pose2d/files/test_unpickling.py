@@ -4,6 +4,7 @@ import os
 import pickle
 import sys
 import types
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,7 +102,10 @@ class _Call:
         self.module, self.name, self.arguments, self.state = module, name, arguments, state
 
 
-class _Forger(pickle._Pickler):
+_PythonPickler: Any = pickle._Pickler  # the pickler in C cannot be changed
+
+
+class _Forger(_PythonPickler):
     """Writes `_Call`s as the calls that they stand for, whether or not such names exist."""
 
     def save(self, value, save_persistent_id=True):
@@ -140,7 +144,7 @@ def test_sparse_indices_are_checked_before_use(kind, tmp_path):
     np.testing.assert_array_equal(plain(restricted_load(forged(tmp_path / "a.pkl", sparse(kind)))), expected)
     far = np.array([1 << 30, 1], np.int32)
     field = "col" if kind == "coo" else "indices"
-    wrong = [
+    wrong: list[dict[str, Any]] = [
         {field: far},
         {field: -far},
         {field: np.array([0], np.int32)},
@@ -192,7 +196,7 @@ def test_arrays_have_the_bytes_that_their_shape_needs(shape, size, tmp_path):
 
 
 def test_big_endian_fortran_objects_and_scalars_come_back(tmp_path):
-    value = {
+    value: dict[str, Any] = {
         "big": np.arange(6, dtype=">f4").reshape(2, 3),
         "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
         "objects": np.array(["m", "f"], dtype=object),
@@ -210,7 +214,7 @@ def test_big_endian_fortran_objects_and_scalars_come_back(tmp_path):
 
 
 def nested(depth, times):
-    value = [0] * times
+    value: list[Any] = [0] * times
     for _ in range(depth):
         value = [value] * times
     return value

@@ -1,5 +1,7 @@
 """Networks prepared for inference give the same answers."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -23,7 +25,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_answers_stay_and_batch_norms_go(name: str) -> None:
-    network = NETWORKS[name]().eval()
+    network: Any = NETWORKS[name]().eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.3)
