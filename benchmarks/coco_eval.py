@@ -134,7 +134,7 @@ def _as_pycocotools(evaluator: str) -> Callable[[str, str, bool], dict[str, Any]
 
 
 def _vernier(annotations: str, results: str, extra: bool) -> dict[str, Any]:
-    from vernier.instance import evaluate_keypoints_summary
+    from vernier.instance import evaluate_keypoints_summary  # type: ignore[attr-defined] # its public name is not exported in its types
 
     from pose2d.skeletons import COCO17
 
@@ -234,7 +234,7 @@ def compare(paths: tuple[Path, Path], rounds: int) -> dict[str, Any]:
             raise SystemExit("the stats differ from pycocotools': speed means nothing")
 
     def ratio(above: list[dict[str, Any]], below: list[dict[str, Any]], key: str = "cpu_s") -> float:
-        return statistics.median(x[key] / y[key] for x, y in zip(above, below))
+        return float(statistics.median(x[key] / y[key] for x, y in zip(above, below)))
 
     values = (
         ratio(series[REFERENCE], ours),

@@ -61,7 +61,7 @@ def bootstrap_average_precision(
 
 def _drawn(counts: np.ndarray, number: np.ndarray) -> np.ndarray:
     """How many things each resample draws of which an image has so many; by einsum, which copies no counts."""
-    return np.einsum("ri,i->r", counts, number, dtype=np.int64)
+    return np.asarray(np.einsum("ri,i->r", counts, number, dtype=np.int64))
 
 
 def bootstrap_average_recall(ranked: RankedMatches, counts: Int[np.ndarray, "r i"]) -> Float[np.ndarray, " r"]:

@@ -205,7 +205,7 @@ def _detected_area(columns: ResultColumns) -> np.ndarray:
     if columns.mask_area is not None:
         return columns.mask_area
     if columns.boxes_xywh is not None:
-        return columns.boxes_xywh[:, 2] * columns.boxes_xywh[:, 3]
+        return np.asarray(columns.boxes_xywh[:, 2] * columns.boxes_xywh[:, 3])
     body = columns.xy_px
     if body.shape[1] == len(WHOLEBODY133):
         body = body[:, : len(COCO17)]

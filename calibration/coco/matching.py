@@ -175,7 +175,7 @@ def _marks(bits: np.ndarray) -> np.ndarray:
 def _outside_range(area: np.ndarray) -> np.ndarray:
     """Which areas lie outside each range, (n, a)."""
     low, high = np.array(list(AREA_RANGES.values())).T
-    return (area[:, None] < low) | (area[:, None] > high)
+    return np.asarray((area[:, None] < low) | (area[:, None] > high))
 
 
 def rank(matches: KeypointMatches, scores: Float[np.ndarray, " n"]) -> RankedMatches:
