@@ -104,7 +104,8 @@ class Branch(nn.Module, ABC):
 
     def per_keypoint(self, outputs: Float[Tensor, "b ko"]) -> Float[Tensor, "b k o"]:
         """A layer's outputs by keypoint."""
-        return outputs.unflatten(1, (self.shape.keypoints, self.shape.outputs))
+        result: Tensor = outputs.unflatten(1, (self.shape.keypoints, self.shape.outputs))
+        return result
 
 
 class _Linear(Branch):
@@ -230,7 +231,8 @@ class _Local(Branch):
         if local is not None:
             local = self.local_standard(local)
             parts.append(functional.gelu(torch.einsum("bkc,kcd->bkd", local, self.local)))
-        return self.head(torch.cat(parts, dim=-1)) + self.bias
+        result: Tensor = self.head(torch.cat(parts, dim=-1)) + self.bias
+        return result
 
 
 BRANCHES: dict[Head, type[Branch]] = {

@@ -90,7 +90,7 @@ def pose_boxes(detections: KeypointDetections) -> tuple[np.ndarray, np.ndarray]:
 
 def is_found(detections: KeypointDetections) -> np.ndarray:
     """Which keypoints have a place, (n, k): bottom-up networks write 0, 0, 0 for those that they did not find."""
-    return (detections.raw_score > 0) | (detections.xy_px != 0).any(axis=2)
+    return np.asarray((detections.raw_score > 0) | (detections.xy_px != 0).any(axis=2))
 
 
 def _by_scale(entries: list[_Entry], detections: KeypointDetections) -> Crops | None:

@@ -51,7 +51,7 @@ class InstanceConfidence:
         """
         ranking = ranking_of(self.rule, pose, detections)
         if self.line is None:
-            return np.clip(ranking, 0, 1)
+            return np.asarray(np.clip(ranking, 0, 1))
         return self.line(np.log(np.maximum(ranking, _SMALLEST)))
 
 
@@ -72,10 +72,10 @@ def ranking_of(
     if rule == "pose":
         return pose
     if rule == "score":
-        return score
+        return np.asarray(score)
     if rule == "score x pose":
-        return score * pose
-    return _beyond_keypoints(rule, detections) * pose
+        return np.asarray(score * pose)
+    return np.asarray(_beyond_keypoints(rule, detections) * pose)
 
 
 def _beyond_keypoints(rule: InstanceRule, detections: KeypointDetections) -> np.ndarray:
@@ -83,7 +83,7 @@ def _beyond_keypoints(rule: InstanceRule, detections: KeypointDetections) -> np.
     raw = detections.raw_score
     repeated = aggregation.mean(raw) if rule == "score / mean x pose" else aggregation.above_threshold(raw)
     score = np.maximum(detections.score, 0)
-    return np.divide(score, repeated, out=np.ones_like(score), where=repeated > _SMALLEST)
+    return np.asarray(np.divide(score, repeated, out=np.ones_like(score), where=repeated > _SMALLEST))
 
 
 def repeats_keypoints(detections: KeypointDetections) -> InstanceRule | None:

@@ -49,4 +49,4 @@ class LogisticLine:
 def log_odds(probability: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """log(p / (1 - p)), p kept a little inside (0, 1)."""
     inside = np.clip(probability, _SMALLEST, 1 - _SMALLEST)
-    return np.log(inside / (1 - inside))
+    return np.asarray(np.log(inside / (1 - inside)))

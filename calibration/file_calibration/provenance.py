@@ -39,7 +39,7 @@ class Provenance:
 
 def score_quantiles(detections: KeypointDetections) -> Float[np.ndarray, "k q"]:
     """Of each keypoint's scores."""
-    return np.quantile(detections.raw_score, QUANTILES, axis=0).T
+    return np.asarray(np.quantile(detections.raw_score, QUANTILES, axis=0).T)
 
 
 def distance_of_scores(quantiles: Float[np.ndarray, "k q"], detections: KeypointDetections) -> float:

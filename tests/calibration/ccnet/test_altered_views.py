@@ -147,9 +147,9 @@ def test_what_is_not_known_does_not_count(network, dataset, tmp_path):
         (patched, "labelled", ~patched.label_known),
     ):
         samples = _samples(branch, cache, CachedFeatures.keypoint_oks)
-        free = torch.from_numpy(free)
+        unknown = torch.from_numpy(free)
         value = samples.truth[name]
-        flipped = torch.where(free, 1.0 - value, value) if name == "target" else value ^ free
+        flipped = torch.where(unknown, 1.0 - value, value) if name == "target" else value ^ unknown
         other = replace(samples, truth={**samples.truth, name: flipped})
         parts = [replace(config, visibility_weight=1.0), replace(config, presence_weight=1.0)]
         if name == "labelled":  # the label under a patch still says that the confidence counts there

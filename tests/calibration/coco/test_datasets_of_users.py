@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,12 @@ from tests.calibration.coco.test_wholebody import _second_opinion
 from tests.dataset_figures import write_mpii_figures, write_wholebody_figures
 from tests.stick_figures import write_stick_figures
 
-SPLITS = {"calibration_split": "train2017", "validation_split": None, "test_split": "val2017", "views": ()}
+SPLITS: dict[str, Any] = {
+    "calibration_split": "train2017",
+    "validation_split": None,
+    "test_split": "val2017",
+    "views": (),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +82,8 @@ def test_official_annotations(shared_data, tmp_path):
         cv2.imwrite(str(tmp_path / "val2017" / image["file_name"]), grey)
     for stem in ("person_keypoints_val2017", "coco_wholebody_val_v1.0"):
         (tmp_path / "annotations" / f"{stem}.json").write_text(json.dumps(content))
-    common = dict.fromkeys(("calibration_split", "test_split"), "val2017") | {"validation_split": None, "views": ()}
+    common: dict[str, Any] = {"validation_split": None, "views": ()}
+    common |= dict.fromkeys(("calibration_split", "test_split"), "val2017")
     options = AblateOptions(tmp_path, tmp_path / "out", what="targets", cache=tmp_path / "cache", bootstrap=5, **common)
     ((table,),) = ablate(options)
     assert all(np.isfinite(cell.value) for cell in table.rows[0][1:])
@@ -93,7 +100,7 @@ def test_official_annotations(shared_data, tmp_path):
 
 
 def test_table_4_of_mpii(root, tmp_path):
-    common = {"dataset": "mpii", "network": "sbl-small", "checkpoint": root / "mpii.safetensors"}
+    common: dict[str, Any] = {"dataset": "mpii", "network": "sbl-small", "checkpoint": root / "mpii.safetensors"}
     options = TablesOptions(root / "mpii", tmp_path, cache=tmp_path / "cache", bootstrap=5, **common, **SPLITS)
     one, two, three, four, five = paper_tables(options)
     assert [len(table.rows) for table in (one, two, three, five)] == [0, 0, 0, 0]
@@ -109,7 +116,8 @@ def test_table_4_of_mpii(root, tmp_path):
 
 def test_table_3_of_wholebody_and_its_results_files(root, tmp_path):
     """Results with a score for every part, judged anew by `coco-eval`'s evaluation and by a second one."""
-    common = {"dataset": "wholebody", "network": "sbl-small", "checkpoint": root / "wholebody.safetensors"}
+    weights = root / "wholebody.safetensors"
+    common: dict[str, Any] = {"dataset": "wholebody", "network": "sbl-small", "checkpoint": weights}
     options = TablesOptions(
         root / "wholebody", tmp_path, only=(3,), cache=tmp_path / "cache", bootstrap=5, **common, **SPLITS
     )
@@ -130,9 +138,9 @@ def test_table_3_of_wholebody_and_its_results_files(root, tmp_path):
         scores.append([[entry[key] for key in ("foot_score", "face_score", "wholebody_score")] for entry in results])
         fields = {"lefthand_score", "righthand_score", "score", "lefthand_kpts"}
         assert fields <= results[0].keys() and len(results[0]["face_kpts"]) == 3 * 68
-    whole, part, ccnet = map(np.array, scores)
-    assert (whole == whole[:, :1]).all() and not np.allclose(part, whole) and not np.allclose(part, ccnet)
-    np.testing.assert_allclose(whole[:, 2], part[:, 2])
+    whole, of_part, ccnet = map(np.array, scores)
+    assert (whole == whole[:, :1]).all() and not np.allclose(of_part, whole) and not np.allclose(of_part, ccnet)
+    np.testing.assert_allclose(whole[:, 2], of_part[:, 2])
 
 
 def test_ccnet_of_another_keypoint_set(root, tmp_path):
@@ -178,7 +186,8 @@ def test_wrong_number_of_keypoints_is_refused(root, tmp_path):
     content = json.loads(path.read_text())
     content["annotations"][2]["face_kpts"] = content["annotations"][2]["face_kpts"][:-3]
     path.write_text(json.dumps(content))
-    common = {"dataset": "wholebody", "network": "sbl-small", "checkpoint": root / "wholebody.safetensors"}
+    weights = root / "wholebody.safetensors"
+    common: dict[str, Any] = {"dataset": "wholebody", "network": "sbl-small", "checkpoint": weights}
     options = TablesOptions(tmp_path / "w", tmp_path, only=(3,), cache=tmp_path / "cache", **common, **SPLITS)
     with pytest.raises(InputError, match="holds 396 numbers; 399 finite ones"):
         list(paper_tables(options))

@@ -16,7 +16,7 @@ from calibration import evaluate_keypoints
 from calibration.coco.files import read_detections, read_truth
 from calibration.coco.masks import mask_area
 from calibration.coco.matching import average_precision, match
-from calibration.commands.coco_commands import CocoEval
+from calibration.commands.coco_eval import CocoEval
 from pose2d.errors import InputError
 from tests.calibration.coco.test_matching import _pycocotools
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -31,7 +32,7 @@ def test_numbers(number: Number, text: str, as_json: object) -> None:
 
 
 def table() -> ResultTable:
-    rows = [["[a]", Number(0.5), (Number(1.0), Number(NAN)), None], ["b" * 30, Number(NAN), (), "text"]]
+    rows: list[Any] = [["[a]", Number(0.5), (Number(1.0), Number(NAN)), None], ["b" * 30, Number(NAN), (), "text"]]
     return ResultTable(
         "A title", ("name", "x", "both", "x"), (Section("first", rows), Section(None, rows[:1])), ("Note.",)
     )
