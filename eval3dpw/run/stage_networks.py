@@ -49,7 +49,7 @@ def load_2d_stage(
         try:
             check_fits(branch, network.identity, COCO17, network.input_spec.size_wh)
         except InputError as error:
-            raise InputError(f"{branch_path} with {loaded.checkpoint.path}: {error}") from None
+            raise InputError(f"{branch_path.name} with {Path(loaded.checkpoint.path).name}: {error}") from None
         files.append(branch_path)
     return network, Calibrators(network, branch, "rescored" in needed), files
 

@@ -59,7 +59,7 @@ def _find(name: str) -> Callable[..., Any]:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        factory = getattr(importlib.import_module(module_name), attribute)
+        factory: Any = getattr(importlib.import_module(module_name), attribute)
     except ModuleNotFoundError as error:
         raise InputError(f"--network {name}: no module {error.name} is found here or where Python looks") from None
     except AttributeError:
@@ -68,7 +68,8 @@ def _find(name: str) -> Callable[..., Any]:
         raise InputError(f"--network {name}: importing {module_name} raised {_told(error)}") from error
     if not callable(factory):
         raise InputError(f"--network {name}: {attribute} is {type(factory).__name__} and cannot be called")
-    return factory
+    made: Callable[..., Any] = factory
+    return made
 
 
 def check_network(network: PoseNetwork, name: str, skeleton: Skeleton) -> None:
