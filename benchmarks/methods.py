@@ -124,7 +124,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
     protocol = find_protocol(options.protocol)
-    command = FitOptions(root=options.root, out=Path("."), split=options.split, protocol=options.protocol)
+    command = FitOptions(root=options.root, out=Path(), split=options.split, protocol=options.protocol)
     loaded, _ = load_stages(command, tuple(options.weightings), protocol)
     stages = replace(loaded, method="network")  # which keeps the regressor's crops
     dataset = open_dataset(options.root)

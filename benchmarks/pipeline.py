@@ -76,7 +76,7 @@ def main() -> None:
     protocol = find_protocol("camerahmr")
     command = FitOptions(
         root=options.root,
-        out=Path("."),
+        out=Path(),
         split=options.split,
         network=options.network,
         constants=tuple(options.constants),

@@ -47,6 +47,8 @@ def sigma_px_from_heatmaps(
         heatmaps: as the network gives them.
         xy_cells: each keypoint in heatmap cells, the centre of the first cell at (0, 0).
         target_cells, cell_px: as `sigma_px_from_maximum`.
+        target_cells: standard deviation of the training targets, cells.
+        cell_px: size of a cell in image pixels.
     """
     width = heatmap_width(heatmaps, xy_cells, _FIT_RADIUS * target_cells)
     return np.asarray(sigma_from_heatmap_width(width, target_cells) * cell_px[:, None])

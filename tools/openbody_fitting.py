@@ -172,6 +172,8 @@ def fit_pose_directions(
 
     Args:
         vertices, joints: (v, 3) and (24, 3), the mean body.
+        vertices: of the posed bodies.
+        joints: of the posed bodies.
         weights: (v, 24) skinning weights.
         rng: draws the rotations.
         strength: part of the difference to take over.

@@ -86,7 +86,7 @@ def cache_features(
     if fabric is not None:
         network.move_to(fabric.device)
     if not (folder / "cache.json").is_file():
-        _fill(network, dataset, views, folder, key, flip, batch, fabric)
+        _fill(network, dataset, views, folder, key, batch, fabric)
     return replace(_open(folder, dataset, views, network_hash), size_wh=size_wh, cell_px=network.cell_px)
 
 
@@ -96,10 +96,10 @@ def _fill(
     views: AlteredViews | None,
     folder: Path,
     key: dict[str, Any],
-    flip: bool,
     batch: int,
     fabric: Fabric | None,
 ) -> None:
+    flip = bool(key["flip"])
     rank, processes = (fabric.global_rank, fabric.world_size) if fabric is not None else (0, 1)
     progress_file = folder / "progress.json"
     if rank == 0 and not progress_file.is_file():
@@ -207,7 +207,7 @@ def _allocate(folder: Path, values: dict[str, np.ndarray], count: int) -> None:
             # A file with holes would end the process by a signal where the disk fills up later.
             with open(folder / f"{name}.npy", "r+b") as file:
                 if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, os.path.getsize(file.name))
+                    os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise InputError(

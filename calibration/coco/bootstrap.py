@@ -95,6 +95,8 @@ def bootstrap_sparsification_error(
 
     Args:
         confidence, error: of each sample.
+        confidence: of each sample.
+        error: of each sample, in [0, 1].
         image: of each sample, as `counts` numbers them.
         counts: from `resample_images`.
     """

@@ -29,7 +29,8 @@ def weighted_average_precision(
     Args:
         counts: how often each image is drawn, (r, i).
         image: of each detection, the most confident first, (d,).
-        hit, counted: 1 for hits, and for hits and misses, (t, d).
+        hit: 1 for hits, (t, d).
+        counted: 1 for hits and misses, (t, d).
         positives: persons of each resample, (r,).
         recalls: at which precision is read, ascending.
     """

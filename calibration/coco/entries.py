@@ -91,6 +91,7 @@ class Entries:
         """x, y and the third value of the keypoints, (n, k, 2) and (n, k), of all fields together.
 
         Args:
+            skeleton: whose keypoints are expected.
             may_be_empty: an empty list means that no keypoint is labelled.
         """
         count = len(self._entries) * len(skeleton)

@@ -134,6 +134,8 @@ def oks_per_keypoint(
     """OKS_k = exp(-d_k^2 / (2 l_k^2)) of each detection with the person assigned to it (equation 6).
 
     Args:
+        truth: the annotated persons.
+        detections: of the same images.
         person: number of each detection's person (`assigned_person`); -1 for none.
 
     Returns:
@@ -224,6 +226,7 @@ def _assign(matches: KeypointMatches, by_image: np.ndarray, uncounted: np.ndarra
     Images do not touch each other, so round r lets the r-th detection of every image choose at once.
 
     Args:
+        matches: which pairs may be matched.
         by_image: detections image by image, those that choose first in front.
         uncounted: bits of each person.
     """

@@ -10,7 +10,7 @@ from rich.console import Console
 from calibration.coco.bootstrap import Interval
 from calibration.coco.evaluation import EvaluationRow, KeypointEvaluation
 from calibration.coco.metrics import Calibration
-from pose2d.console.tables import Cell, Number, ResultTable, Section, print_tables
+from pose2d.tables import Cell, Number, ResultTable, Section, print_tables
 
 _STATS = ("AP50", "AP75", "APM", "APL", "AR")
 

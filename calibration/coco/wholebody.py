@@ -67,7 +67,9 @@ def part_of_detections(
     """The same part of the detections, ranked by its own score; those whose part scores are all <= 0 are dropped.
 
     Args:
+        detections: of whole persons.
         truth: of the whole body, whose skeleton says which keypoints make the part.
+        part: of the skeleton.
 
     Returns:
         The part's detections, and their numbers among the whole ones.
@@ -104,6 +106,8 @@ def precision_of_parts(
 
     Args:
         truth, detections: of the whole body.
+        truth: the annotated persons.
+        detections: of the same images.
         scores: of every part of the skeleton, a detection each.
         replicates: resamples of the images; 0 for none.
         seed: of the resamples.

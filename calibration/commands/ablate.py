@@ -20,7 +20,7 @@ class Ablate:
     def run(self) -> None:
         """Fit, judge, print and write the tables."""
         from calibration.experiments.ablations import ablate
-        from pose2d.console.tables import print_tables
+        from pose2d.tables import print_tables
 
         for tables in ablate(self.options):
             print_tables(tables)

@@ -80,7 +80,7 @@ class CalibrateFileApply:
 
 
 def _print_notes(notes: Iterable[str]) -> None:
-    from pose2d.console.tables import wide_console
+    from pose2d.tables import wide_console
 
     for note in notes:
         wide_console().print(f"note: {note}", style="yellow", highlight=False, markup=False)

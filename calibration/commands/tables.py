@@ -20,7 +20,7 @@ class Tables:
     def run(self) -> None:
         """Fit, judge, print and write the tables."""
         from calibration.experiments.paper_tables import paper_tables
-        from pose2d.console.tables import print_tables
+        from pose2d.tables import print_tables
 
         for table in paper_tables(self.options):
             print_tables([table])

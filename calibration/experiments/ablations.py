@@ -26,8 +26,8 @@ from calibration.experiments.input_ablation import (
 from calibration.experiments.methods import all_confidences
 from calibration.experiments.options import AblateOptions
 from calibration.experiments.targets import Pck, judge_targets, target_confidences, target_table
-from pose2d.console.tables import Cell, Number, ResultTable, Section, write_tables
 from pose2d.networks.base import PoseNetwork
+from pose2d.tables import Cell, Number, ResultTable, Section, write_tables
 
 
 @dataclass(frozen=True)

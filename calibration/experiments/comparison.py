@@ -19,7 +19,7 @@ from calibration.coco.files import KeypointDetections, KeypointTruth
 from calibration.coco.matching import KeypointMatches, match, rank, stats_of
 from calibration.coco.metrics import Calibration, calibration_of
 from calibration.oks import falloff_px
-from pose2d.console.tables import Cell, Number, ResultTable, Section
+from pose2d.tables import Cell, Number, ResultTable, Section
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ from calibration.experiments.comparison import (
 from calibration.experiments.methods import all_confidences
 from calibration.experiments.options import TablesOptions
 from calibration.experiments.targets import JudgedTarget, Pck, judge_targets, target_confidences
-from pose2d.console.tables import Cell, Number, ResultTable, Section, write_tables
 from pose2d.errors import InputError
 from pose2d.networks.base import PoseNetwork
 from pose2d.networks.catalogue import NETWORKS, require_known
 from pose2d.networks.packaged import is_foreign, packaged_checkpoint
+from pose2d.tables import Cell, Number, ResultTable, Section, write_tables
 
 FAMILIES = {"SBL": "sbl-small", "RLE": "rle-small", "IPR": "ipr-small"}
 """Families whose small networks come with weights."""

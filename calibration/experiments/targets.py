@@ -28,8 +28,8 @@ from calibration.coco.matching import match, rank, stats_of
 from calibration.coco.metrics import area_under_sparsification_error
 from calibration.experiments.comparison import detections_of, percent, truth_of
 from calibration.experiments.methods import usual_confidence
-from pose2d.console.tables import Cell, ResultTable, Section
 from pose2d.errors import InputError
+from pose2d.tables import Cell, ResultTable, Section
 
 PCKH_LEFT_OUT = ("pelvis", "thorax")
 """MPII's official evaluation does not judge these two."""

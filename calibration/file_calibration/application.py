@@ -8,7 +8,7 @@ from typing import Any
 from calibration.coco.files import KeypointDetections, read_detections
 from calibration.coco.json_files import read_json_list
 from calibration.file_calibration.calibrator import FileCalibrator
-from calibration.file_calibration.crops import Crops, crops_of
+from calibration.file_calibration.crops import crops_of
 from calibration.file_calibration.provenance import UNLIKE, distance_of_scores
 from pose2d.errors import InputError
 
@@ -50,7 +50,7 @@ def apply_to_file(
         entry["score"] = score
         entry["keypoints"][2::3] = confidence
         entry |= {SIGMA: sigma, RADIUS: radius} | ({} if visible is None else {VISIBILITY: visible})
-    return entries, notes_on(calibrator, detections, crops)
+    return entries, notes_on(calibrator, detections)
 
 
 def require_match(calibrator: FileCalibrator, detections: KeypointDetections, network: str = "") -> None:
@@ -71,7 +71,7 @@ def require_match(calibrator: FileCalibrator, detections: KeypointDetections, ne
         )
 
 
-def notes_on(calibrator: FileCalibrator, detections: KeypointDetections, crops: Crops) -> list[str]:
+def notes_on(calibrator: FileCalibrator, detections: KeypointDetections) -> list[str]:
     """What speaks against a calibrator here: scores unlike those of its fit, or a gain that is a loss."""
     provenance = calibrator.provenance
     notes = []

@@ -204,7 +204,8 @@ def _finish(
 
     Args:
         sample: what is known.
-        confidence, visibility: as the models said.
+        confidence: as the models said.
+        visibility: as the models said, where they do.
         images: the sets.
     """
     detections, accuracy, truth = sample.detections, sample.accuracy, sample.matches.truth

@@ -46,6 +46,7 @@ def camera_truth(track: Track, body: Body) -> CameraTruth:
     translation Rc (J0 + t) + tc - J0.
 
     Args:
+        track: with ground truth.
         body: of the truth's gender; the offset depends on it and on the shape.
 
     Raises:

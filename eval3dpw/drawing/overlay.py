@@ -162,8 +162,11 @@ def overlay_mesh(
     """The image with a mesh drawn over it, lit from the camera. A mesh that nothing is seen of leaves it as it is.
 
     Args:
+        image: to draw on; it is not changed.
         vertices_camera: metres, OpenCV camera frame.
+        faces: of the mesh.
         intrinsics: of that image, pixels.
+        colour: of the mesh, RGB.
         opacity: of the mesh, in [0, 1].
         rasteriser: the z-buffer by default.
     """
@@ -251,6 +254,9 @@ def side_view(
 
     Args:
         bodies: vertices and pelvis of each in the camera's frame (metres), and its colour.
+        faces: of all bodies.
+        size_px: side of the picture.
+        rasteriser: the best one here by default.
     """
     focal = size_px * _SIDE_DISTANCE_M / _SIDE_HEIGHT_M
     middle = (size_px - 1) / 2

@@ -67,8 +67,11 @@ class TrackMeans:
         """The means of the errors of n frames.
 
         Args:
+            sequence: its name.
+            track: its name.
             rows: names of the methods.
             errors: by metric, one line per method; they are looked at one after the other.
+            num_frames: how many frames the errors are of.
         """
         means: dict[str, dict[str, float]] = {row: {} for row in rows}
         num_accelerations = 0

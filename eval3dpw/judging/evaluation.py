@@ -53,7 +53,9 @@ def evaluate_track(
     """Errors of the fitted bodies of one track.
 
     Args:
-        rotations, betas: the fits of the same frames as `truth`, root orientation in the camera's frame.
+        protocol: by which they are compared.
+        rotations: of the fits of the same frames as `truth`, root orientation in the camera's frame.
+        betas: of the same fits.
         body: the body of the fits (SPIN's is neutral).
         truth: `pose_truth` of the track, made once for any number of fits.
 

@@ -27,6 +27,7 @@ def oracle_confidence(
     """True OKS of each keypoint (equation 6).
 
     Args:
+        track: with ground truth.
         xy_px: found keypoints of every frame of the track, image pixels.
         skeleton: names them; its OKS sigmas are used.
         body: of the actor's gender. The area is that of its silhouette, where COCO has a drawn outline.

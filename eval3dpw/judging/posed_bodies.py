@@ -137,6 +137,8 @@ def pose_truth(protocol: Protocol, track: Track, find_body: Callable[[str], Body
     """The ground truth of every frame of a track.
 
     Args:
+        protocol: which body it takes.
+        track: with ground truth.
         find_body: the body of a gender ('neutral', 'male', 'female').
 
     Raises:

@@ -25,6 +25,8 @@ def write_coco_report(
     """Write the page of `coco-eval`; gives back where.
 
     Args:
+        evaluation: what to show.
+        out_html: the page to write.
         record: configuration and versions to show at the end.
 
     Raises:

@@ -7,7 +7,6 @@ the frame of the camera that saw them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +75,10 @@ def smpl_motion(fit: TrackFits, body: Body, frames_per_s: float = FRAMES_PER_S, 
     F (J0 + t) - J0.
 
     Args:
+        fit: bodies in the camera's frame.
         body: of the fits; J0 depends on it and on the shape.
         frames_per_s: of the sequence; where every second frame was fitted the motion has half of it.
+        up: axis that points up in the result.
     """
     turn = _TO_UP[up]
     rotations = np.asarray(fit.fits.rotations, np.float64).copy()
@@ -163,7 +164,7 @@ def write_video(
             if writer is None:
                 raise InputError(f"{path}: there is no frame to write")
             writer.release()
-            os.replace(video, partial)
+            video.replace(partial)
         finally:
             if writer is not None:
                 writer.release()

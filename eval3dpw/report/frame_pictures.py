@@ -27,6 +27,7 @@ def draw_pictures(run_folder: Path, weighting: str, count: int, folder: Path) ->
     Args:
         run_folder: of a run whose dataset is still there.
         weighting: of the refined body.
+        count: of frames, at most.
         folder: for `<track>_<frame>.png`; pictures of an earlier run are removed.
 
     Raises:

@@ -28,8 +28,10 @@ def write_page(template: str, content: Mapping[str, Any], data: Mapping[str, Any
     """Render a template and write it, whole or not at all; gives back where.
 
     Args:
+        template: file in `templates/`.
         content: what the template shows, as `page`; its `record` is printed as JSON.
         data: what the scripts read.
+        out_html: the page to write.
 
     Raises:
         InputError: `out_html` is a directory.

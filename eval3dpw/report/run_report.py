@@ -63,6 +63,7 @@ def write_report(
         out_html: `report.html` in that folder by default.
         root: the dataset, if it lies elsewhere than when the run was made. Where it is missing the page has no
             pictures and no truth, and says so.
+        limits: how much of the run is shown; the defaults suit a page of some megabytes.
 
     Raises:
         InputError: the folder holds no finished run, or the page cannot be written there.

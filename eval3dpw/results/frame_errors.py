@@ -126,6 +126,9 @@ def tabulate_errors(
 
     Args:
         track: with only the frames to compare; every row must have a body for each.
+        fits: by the name of the row.
+        protocol: by which they are compared.
+        find_body: the body of a gender.
 
     Raises:
         InputError: a row lacks a body for one of the frames, or the truth is not known.

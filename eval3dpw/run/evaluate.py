@@ -29,6 +29,7 @@ def run_evaluation(options: EvaluateOptions, chosen: Mapping[str, Any]) -> tuple
     """Evaluate fits, and write summary.json where asked.
 
     Args:
+        options: what to evaluate against what.
         chosen: options of the command beside `options`, for the record.
 
     Returns:

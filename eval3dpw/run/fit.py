@@ -65,6 +65,8 @@ def run_fits(options: FitOptions, weightings: Sequence[str], command: str, chose
     could not be used are in the log.
 
     Args:
+        options: what to fit, by what, and where.
+        weightings: rules from confidence to weight.
         command: what the run is called in its record.
         chosen: options of the command beside `options`, for the record.
 

@@ -17,10 +17,10 @@ class Networks:
 
     def run(self) -> None:
         """Measure and print."""
-        from pose2d.console.tables import Cell, Number, ResultTable, Section, print_tables
         from pose2d.files.storage import write_json
         from pose2d.networks.catalogue import NETWORKS
         from pose2d.networks.measure import measure_network
+        from pose2d.tables import Cell, Number, ResultTable, Section, print_tables
 
         rows = [measure_network(name) for name in self.names or NETWORKS]
         further = {row.name: self.further(row.name) for row in rows}

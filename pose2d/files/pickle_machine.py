@@ -1,9 +1,8 @@
 """A reader of pickles that runs nothing that lies in them.
 
-A pickle is a program for a small stack machine. Python's own machine imports and calls whatever the program names; this
-one knows plain containers, and for every other name it asks a :class:`Vocabulary`, whose constructors are functions of
-this project that check their arguments. Opcodes that no research data needs (extension codes, old-style instances,
-out-of-band buffers) are refused. What was read is a tree of bounded size: see :func:`require_tree`.
+A pickle is a program for a small stack machine. Python's own imports and calls whatever the program names; this one
+knows plain containers, and asks a `Vocabulary` for other names: functions of this project that check their arguments.
+Opcodes that no research data needs (extension codes, old-style instances, out-of-band buffers) are refused.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     with unfinished(partial):
         try:
             yield partial
-            os.replace(partial, path)
+            partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -94,7 +94,7 @@ def exclusive(lock_file: Path, shown: str | Path) -> Iterator[None]:
             except OSError:  # a file system without locks
                 pass
             with contextlib.suppress(FileNotFoundError):
-                if not os.path.samestat(os.fstat(lock.fileno()), os.stat(lock_file)):
+                if not os.path.samestat(os.fstat(lock.fileno()), lock_file.stat()):
                     continue  # whoever held the lock has removed its file, and another has made its own
             try:
                 yield

@@ -172,7 +172,7 @@ def sit_down(time: Time, rng: np.random.Generator) -> Angles:
         phase, [(0.0, {"d": 0.0}), (0.2, {"d": 0.0}), (0.48, {"d": 1.0}), (0.75, {"d": 1.0}), (0.97, {"d": 0.0})]
     )["d"]
     between = 4 * depth * (1 - depth)
-    angles = lower(time, upright(time, rng), depth, 0.05, 1.5, 0.0)
+    angles = lower(upright(time, rng), depth, 0.05, 1.5, 0.0)
     angles = add(angles, {"tilt": 0.45 * between, "bend": 0.35 * between})
     for side in "lr":  # leaning forward needs the hips to bend as well, and brings the shins forward
         angles[f"{side}_ankle"] = angles[f"{side}_ankle"] + 0.3 * between
@@ -203,7 +203,7 @@ def pick_up(time: Time, rng: np.random.Generator) -> Angles:
     depth = keyed(
         phase, [(0.0, {"d": 0.0}), (0.15, {"d": 0.0}), (0.45, {"d": 1.0}), (0.58, {"d": 1.0}), (0.92, {"d": 0.0})]
     )["d"]
-    angles = lower(time, upright(time, rng), depth, 1.15 - 0.5 * knees, 0.25 + 1.45 * knees, 0.4 * knees)
+    angles = lower(upright(time, rng), depth, 1.15 - 0.5 * knees, 0.25 + 1.45 * knees, 0.4 * knees)
     reach = {"l": 1.0, "r": 1.0 if rng.uniform() < 0.5 else 0.3}
     for side in "lr":
         angles = add(angles, {f"{side}_arm_flex": 1.25 * reach[side] * depth, f"{side}_elbow": 0.2 * depth})

@@ -25,7 +25,7 @@ def squat(time: Time, rng: np.random.Generator) -> Angles:
     phase = cycle(time, rng, 1 / around(rng, 2.8, 0.4))
     reach = around(rng, 0.85, 0.13)
     depth = reach * keyed(phase, [(0.0, {"d": 0.0}), (0.1, {"d": 0.0}), (0.45, {"d": 1.0}), (0.58, {"d": 1.0})])["d"]
-    angles = lower(time, upright(time, rng), depth, 0.35, 1.95, 0.46)
+    angles = lower(upright(time, rng), depth, 0.35, 1.95, 0.46)
     forward = rng.uniform() < 0.6
     for side in "lr":
         angles = add(angles, {f"{side}_hip_abd": 0.06 + 0.18 * depth, f"{side}_hip_rot": -0.25 * depth})
@@ -44,7 +44,7 @@ def jump(time: Time, rng: np.random.Generator) -> Angles:
     keys += [(0.5 * (off + land), {"d": 0.12, "air": 0.6}), (land, {"d": 0.08, "air": 0.6}), (land + 0.13, {"d": 0.7})]
     curves = keyed(phase, keys)
     depth, stretched = curves["d"], curves["air"]
-    angles = lower(time, upright(time, rng), 0.7 * depth, 0.4, 1.9, 0.5)
+    angles = lower(upright(time, rng), 0.7 * depth, 0.4, 1.9, 0.5)
     high = rng.uniform(0.6, 2.0)
     spread = abs(around(rng, 0.0, 0.3))
     for side in "lr":

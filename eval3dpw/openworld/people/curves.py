@@ -102,7 +102,7 @@ def stance(time: Time, rng: np.random.Generator, angles: Angles) -> Angles:
     return add(angles, {"list": 0.7 * lean, "side": -0.7 * lean})
 
 
-def lower(time: Time, angles: Angles, depth: Time, tilt: float, knee: float, ankle: float) -> Angles:
+def lower(angles: Angles, depth: Time, tilt: float, knee: float, ankle: float) -> Angles:
     """Go down with both feet flat: ``depth`` in [0, 1] scales pelvis tilt, knees and ankles."""
     angles = add(angles, {"tilt": tilt * depth})
     for side in "lr":

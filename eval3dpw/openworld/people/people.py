@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from eval3dpw.openworld.places.cameras import transform
 from fitting.bodies.body import Body, Gender, load_body
 from pose2d.skeletons import COCO17, OPENPOSE18, Skeleton
 
@@ -143,4 +142,5 @@ def camera_frame_smpl(
     pose = person.pose.copy()
     pose[:3] = (Rotation.from_matrix(T_camera_world[:3, :3]) * Rotation.from_rotvec(pose[:3])).as_rotvec()
     rest_root = person.joints[0] - person.translation
-    return pose, transform(T_camera_world, person.joints[0]) - rest_root
+    root = person.joints[0] @ T_camera_world[:3, :3].T + T_camera_world[:3, 3]
+    return pose, root - rest_root

@@ -277,7 +277,9 @@ def _merge(depth: Any, face: Any, colour: Any, index: int, all_depth: Any, owner
 
 @njit(cache=True, error_model="numpy")
 @no_type_check
-def _resolve(fine_depth: Any, owner: Any, fine_rgb: Any, prop_depth: Any, rgb: Any, s: int, count: int) -> Any:
+def _resolve(  # noqa: C901 - compiled by numba in one pass over the pixels
+    fine_depth: Any, owner: Any, fine_rgb: Any, prop_depth: Any, rgb: Any, s: int, count: int
+) -> Any:
     """Average people's samples over the background `rgb` (in place); index and depth per pixel, areas per person."""
     height, width = prop_depth.shape
     index = np.full((height, width), -1, dtype=np.int16)

@@ -14,7 +14,6 @@ from calibration.coco.files import read_detections, read_truth
 from calibration.coco.matching import average_precision, match
 from calibration.commands.calibrate_file import CalibrateFileApply, CalibrateFileFit
 from calibration.file_calibration.application import apply_to_file, notes_on, require_match
-from calibration.file_calibration.crops import crops_of
 from calibration.file_calibration.files import save_calibrator
 from calibration.file_calibration.fitting import FileFit
 from pose2d.errors import InputError
@@ -83,12 +82,11 @@ def test_another_network_or_skeleton_is_refused_and_both_are_named(pose_aware: F
 def test_scores_unlike_those_of_the_fit_and_losses_are_warned_of(pose_aware: FileFit) -> None:
     results = made_files(40, duplicates=1, seed=4)[1]
     detections = read_detections(results, None)
-    crops = crops_of(results, detections)
-    assert notes_on(pose_aware.calibrator, detections, crops) == []
+    assert notes_on(pose_aware.calibrator, detections) == []
     unlike = replace(detections, raw_score=detections.raw_score / 3)
-    assert "another network" in notes_on(pose_aware.calibrator, unlike, crops)[0]
+    assert "another network" in notes_on(pose_aware.calibrator, unlike)[0]
     worse = replace(pose_aware.calibrator.provenance, ap_gain=(-0.02, -0.03, -0.01))
-    (note,) = notes_on(replace(pose_aware.calibrator, provenance=worse), detections, crops)
+    (note,) = notes_on(replace(pose_aware.calibrator, provenance=worse), detections)
     assert "-2.0 [-3.0, -1.0]" in note
 
 

@@ -1,7 +1,5 @@
 """What a run folder says of itself, without any fitting."""
 
-import os
-
 import pytest
 
 from eval3dpw.dataset.sequences import SequenceRef
@@ -81,7 +79,7 @@ def test_a_run_goes_on_where_it_was(out, sources):
 def test_a_spoilt_or_missing_file_is_done_again(out, sources):
     begin(out, IDENTITY, sources, fresh=False)
     finish(out, sources, "one").write_text("spoilt")
-    os.unlink(finish(out, sources, "two"))
+    finish(out, sources, "two").unlink()
     finish(out, sources, "three")
     record_path(out, "three").write_text('{"sequence": "thr')
     assert begin(out, IDENTITY, sources, fresh=False) == {}

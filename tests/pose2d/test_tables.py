@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pose2d.console.tables import Number, ResultTable, Section, print_tables, write_tables
+from pose2d.tables import Number, ResultTable, Section, print_tables, write_tables
 
 NAN = float("nan")
 
