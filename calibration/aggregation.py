@@ -11,7 +11,7 @@ Aggregation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def mean(
-    confidence: Float[np.ndarray, "n k"], visibility: Float[np.ndarray, "n k"] | None = None
+    confidence: Float[np.ndarray, "n k"], _visibility: Float[np.ndarray, "n k"] | None = None
 ) -> Float[np.ndarray, " n"]:
     """Plain mean over all keypoints."""
     return np.asarray(confidence.mean(axis=1))
@@ -24,7 +24,7 @@ def above_threshold(confidence: Float[np.ndarray, "n k"], tau: float = 0.2) -> F
 
 
 def product(
-    confidence: Float[np.ndarray, "n k"], visibility: Float[np.ndarray, "n k"] | None = None
+    confidence: Float[np.ndarray, "n k"], _visibility: Float[np.ndarray, "n k"] | None = None
 ) -> Float[np.ndarray, " n"]:
     """Geometric mean: the product's order, at the scale of one keypoint."""
     return np.asarray(np.exp(np.log(np.clip(confidence, 1e-6, None)).mean(axis=1)))
@@ -39,7 +39,7 @@ def visibility_weighted(
 
 
 def _threshold(tau: float) -> Aggregation:
-    return lambda confidence, visibility: above_threshold(confidence, tau)
+    return lambda confidence, _: above_threshold(confidence, tau)
 
 
 AGGREGATIONS: dict[str, Aggregation] = {

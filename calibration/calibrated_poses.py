@@ -19,7 +19,7 @@ from pose2d.skeletons import Skeleton
 
 @dataclass(frozen=True)
 class CalibratedPoses2D:
-    """2D poses of n persons with what a calibrator says of each keypoint.
+    """2D poses of n persons with a calibrated confidence per keypoint.
 
     Attributes:
         poses: keypoints, raw scores, boxes and the network's own sigmas, as the pose network gave them.

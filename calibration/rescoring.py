@@ -1,6 +1,6 @@
 """Closed-form rescoring: the network's own spread, put in the form of expected OKS (equation 12; the paper's table 1).
 
-First sigma_k in image pixels, from whatever the network says: the heatmap's maximum (equation 17 inverted), a Gaussian
+First sigma_k in image pixels, from what the network predicts: the heatmap's maximum (equation 17 inverted), a Gaussian
 fitted to the heatmap (equation 15), or a likelihood network's sigma (equation 18). Then the ideal confidence
 l_k^2 / (l_k^2 + sigma_k^2) with l_k = 2 sigma_k^COCO sqrt(area), for a mean, a predicted or the true area.
 """
@@ -46,9 +46,8 @@ def sigma_px_from_heatmaps(
     Args:
         heatmaps: as the network gives them.
         xy_cells: each keypoint in heatmap cells, the centre of the first cell at (0, 0).
-        target_cells, cell_px: as `sigma_px_from_maximum`.
-        target_cells: standard deviation of the training targets, cells.
-        cell_px: size of a cell in image pixels.
+        target_cells: spread l~ of the rendered targets in heatmap cells.
+        cell_px: side of a heatmap cell in image pixels, for each person.
     """
     width = heatmap_width(heatmaps, xy_cells, _FIT_RADIUS * target_cells)
     return np.asarray(sigma_from_heatmap_width(width, target_cells) * cell_px[:, None])
@@ -141,8 +140,8 @@ def table_one(
     """Table 1's columns by name: the original score, a constant, and equation 12 with each of the areas.
 
     Args:
-        raw_score: what the network says.
-        sigma_px: what it implies, from one of the functions above.
+        raw_score: the network's own.
+        sigma_px: the spread that it implies, from one of the functions above.
         areas_px2: by name; `table_one_areas` gives the paper's.
         oks_sigmas: COCO's per-keypoint sigmas.
     """

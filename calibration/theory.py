@@ -1,4 +1,4 @@
-"""What two families of networks say instead of the ideal confidence: equations 13 to 19, appendices A.5 and A.6.
+"""What two families of networks predict instead of the ideal confidence: equations 13 to 19, appendices A.5 and A.6.
 
 All is derived for an isotropic 2D Gaussian of true keypoints p ~ N(mu, sigma^2 I) around their mean ("On the
 Calibration of Human Pose Estimation", arXiv 2311.17105). Every length of a call is in one unit, which the caller
@@ -55,7 +55,7 @@ def regression_confidence(sigma: Lengths, extent: Lengths) -> np.ndarray:
 
     Args:
         sigma: spread per axis.
-        extent: the crop's side in the same unit, since the network says sigma as a fraction of the crop.
+        extent: the crop's side in the same unit, since the network predicts sigma as a fraction of the crop.
     """
     return _array(1.0 - _array(sigma) / _array(extent))
 

@@ -13,7 +13,7 @@ SkeletonName = Literal["coco17", "mpii16", "openpose18", "openpose25", "smpl24",
 DatasetName = Literal["coco", "mpii", "wholebody"]
 """Keys of `pose2d.datasets.kinds.DATASETS`."""
 
-InstanceScoreName = Literal["rescored", "mean-and-maximum", "mean"]
+InstanceScoreName = Literal["mean-above-0.2", "mean-and-maximum", "mean"]
 """Keys of `pose2d.detection.oks_nms.INSTANCE_SCORES`."""
 
 Decoding = Literal["argmax", "quarter-offset", "dark", "dark-udp", "expected-oks"]

@@ -34,7 +34,7 @@ class AlteredViews:
             those of what is left.
         window_xyxy: what is left of the image, in its pixels; black beyond.
         patch_xyxy: what is covered, in image pixels; empty in cut views.
-        present: whether the keypoint lies in the picture and the crop; tells only where `presence_known`.
+        present: whether the keypoint lies in the picture and the crop; meaningful only where `presence_known`.
         presence_known: the whole image has a label of the keypoint.
         label_known: whether an annotator of this view would have labelled the keypoint is known: not under a patch.
         seed: of all that is drawn.
@@ -59,7 +59,7 @@ class AlteredViews:
 
     @property
     def digest(self) -> str:
-        """Tells these views from others of the same persons."""
+        """Differs between these views and others of the same persons."""
         drawn = np.round(np.concatenate([self.window_xyxy, self.patch_xyxy]), 3)
         return f"{self.kind} {self.seed} {hashlib.sha256(drawn.tobytes()).hexdigest()[:16]}"
 
@@ -86,7 +86,7 @@ def cut_views(dataset: KeypointDataset, size_wh: tuple[int, int], padding: float
 
     Args:
         dataset: annotated persons.
-        size_wh: of the crop in pixels; with `padding` it tells which keypoints the crop shows.
+        size_wh: of the crop in pixels; with `padding` it decides which keypoints the crop shows.
         padding: by which boxes are enlarged.
         seed: of the cuts.
     """

@@ -1,4 +1,4 @@
-"""What a frozen pose network says of a data set, with the data set's truth: features, keypoints, raw scores, peaks."""
+"""A frozen pose network's output on a data set, with the data set's truth: features, keypoints, raw scores, peaks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pose2d.poses import Poses2D
 
 _WINDOW = 3
 PEAK_STATISTICS = 3
-"""Numbers that `peak_statistics` gives a keypoint."""
+"""Numbers per keypoint of `peak_statistics`."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class CachedFeatures:
         xy_fraction: keypoints as fractions of the crop's width and height.
         statistics: of each heatmap's peak, see `peak_statistics`; for regression networks the spread alone.
         scale: crop pixels per image pixel.
-        feature: penultimate features as half floats, memory-mapped; a map or a vector a person.
+        feature: penultimate features as half floats, memory-mapped; a map or a vector per person.
         network_hash: the network's identity.
         views: of the persons, where they were not seen as they are; `dataset` is theirs.
         size_wh: of the crops in pixels; None where that is not known.
@@ -58,17 +58,17 @@ class CachedFeatures:
 
     @property
     def label_known(self) -> Bool[np.ndarray, "n k"]:
-        """Where `labelled` is what an annotator would have said."""
+        """Where `labelled` is what an annotator would have labelled."""
         return np.ones_like(self.labelled) if self.views is None else self.views.label_known
 
     @property
     def present(self) -> Bool[np.ndarray, "n k"]:
-        """Which keypoints lie in the picture and the crop; tells only where `presence_known`."""
+        """Which keypoints lie in the picture and the crop; meaningful only where `presence_known`."""
         return self.labelled if self.views is None else self.views.present
 
     @property
     def presence_known(self) -> Bool[np.ndarray, "n k"]:
-        """Where `present` tells: an unlabelled keypoint may be hidden or out of the picture."""
+        """Where `present` is known: an unlabelled keypoint may be hidden or out of the picture."""
         return self.labelled if self.views is None else self.views.presence_known
 
     def keypoint_oks(self) -> Float[np.ndarray, "n k"]:
@@ -99,7 +99,7 @@ class CachedFeatures:
 
 
 def peak_statistics(output: NetworkOutput, size_wh: tuple[int, int]) -> Float[Tensor, "b k s"]:
-    """How sharp and how lonely each keypoint's peak is: numbers that the maximum alone does not tell.
+    """How sharp and how lonely each keypoint's peak is: numbers that the maximum alone does not contain.
 
     From heatmaps: the standard deviation per axis of the map's positive part within 3 cells of the maximum, in cells;
     the largest value farther away, over the maximum; the logarithm of the mass of the positive part. From a

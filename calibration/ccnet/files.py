@@ -12,7 +12,7 @@ from pose2d.files.storage import atomic_path, require_file
 
 
 def save_ccnet(branch: CCNet, path: str | Path, about: dict[str, str] | None = None) -> None:
-    """Write a branch as safetensors with what it is for and whatever `about` says of its making."""
+    """Write a branch as safetensors with what it is for and what `about` records of its making."""
     from safetensors.torch import save_file
 
     metadata = {"ccnet": json.dumps(asdict(branch.spec)), **(about or {})}
@@ -22,7 +22,7 @@ def save_ccnet(branch: CCNet, path: str | Path, about: dict[str, str] | None = N
 
 
 def load_ccnet(path: str | Path) -> CCNet:
-    """Read a branch; `check_fits` tells whether it is for a given network.
+    """Read a branch; `check_fits` refuses it for a network that it was not trained for.
 
     Raises:
         InputError: the file is missing, damaged or no CCNet.

@@ -1,12 +1,12 @@
-"""CCNet: a light branch on a frozen pose network that says how right each keypoint is, and whether it is there.
+"""CCNet: a light branch on a frozen pose network that predicts how right each keypoint is, and whether it is there.
 
 Four forms of the branch share one interface:
 
-* `linear`: global average pooling and one linear layer, as the paper's supplement says;
+* `linear`: global average pooling and one linear layer, as in the paper's supplement;
 * `conv`: the convolutional branch of about 0.08 M parameters that table 2's figures imply;
 * `local`: this project's form. Both of the paper's read the feature map as a whole; this one also reads the features
   at each predicted keypoint, the shape of each heatmap's peak, where the keypoints lie in the crop, and the size of
-  the box in the image. The OKS depends on all of these, and the crop hides the last. Three small ones speak together;
+  the box in the image. The OKS depends on all of these, and the crop hides the last. Three small ones are averaged;
 * `scores`: a small perceptron on the raw scores alone, without any feature: the control that the others have to beat.
 
 Outputs are for each keypoint a confidence (expected OKS), a visibility (probability of a label) and a presence
@@ -36,7 +36,7 @@ from pose2d.skeletons import SKELETONS, Skeleton
 
 @dataclass(frozen=True)
 class BranchOutput:
-    """What a branch says of a batch.
+    """A branch's predictions for a batch.
 
     Attributes:
         confidence: expected OKS of each keypoint, in (0, 1).
@@ -74,9 +74,9 @@ class BranchSpec:
         feature_is_map: whether it is a map rather than a vector.
         network: name of the pose network.
         network_hash: SHA-256 of its parameters.
-        members: branches of this form that were trained apart and speak together, by their mean.
-        presence: whether it learnt which keypoints lie outside the picture; files of before that do not say.
-        size_wh: of the crops that it learnt from, in pixels; None in files that do not say.
+        members: branches of this form that were trained apart and averaged.
+        presence: whether it learnt which keypoints lie outside the picture; older files do not record it.
+        size_wh: of the crops that it learnt from, in pixels; None in older files, which do not record it.
     """
 
     head: Head

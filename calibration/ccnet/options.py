@@ -44,7 +44,7 @@ class CalibrateOptions(FeatureOptions):
     split: str = "calibration"
     """Split to train on; best one that the pose network has not seen."""
     validation_split: str | None = None
-    """Split that tells when to stop; by default a share of --split's images is held out."""
+    """Split that decides when to stop; by default a share of --split's images is held out."""
     seen_split: str | None = None
     """A split that the pose network was trained on, to report how much better it is there."""
     head: Head = "local"

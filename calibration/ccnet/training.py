@@ -45,7 +45,7 @@ class BranchTraining:
         weight_decay: decoupled, of matrices.
         patience: epochs without a better held-out loss before training stops; with views fewer likewise.
         members: branches that are trained apart, from different weights and in different order, and then averaged.
-        held_out: share of the images that only tell when to stop, where no validation cache is given.
+        held_out: share of the images that only decide when to stop, where no validation cache is given.
         seed: of weights, order and the held-out images.
     """
 
@@ -79,7 +79,7 @@ class TrainingPersons:
 
     Attributes:
         plain: the persons as they are, best of images that the pose network was not trained on.
-        validation: persons that tell when to stop; None: a share of the images of `plain` is held out.
+        validation: persons that decide when to stop; None: a share of the images of `plain` is held out.
         views: the persons of `plain` seen cut or patched. Keypoints that are cut away do not count in the confidence's
             loss, and count in the visibility's as what an annotator would have left out; those under a patch do not
             count in the visibility's. With cut views the branch learns presence.
@@ -235,7 +235,7 @@ def _split(samples: _Samples, config: BranchTraining) -> tuple[_Samples, _Sample
     images = np.unique(samples.image_ids)
     if len(images) < 2:
         raise InputError(
-            "a confidence branch needs persons of two images or more: one is held out to tell when to stop"
+            "a confidence branch needs persons of two images or more: one is held out to decide when to stop"
         )
     count = min(max(round(config.held_out * len(images)), 1), len(images) - 1)
     chosen = np.random.default_rng(config.seed).permutation(images)[:count]

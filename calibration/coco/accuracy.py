@@ -18,7 +18,7 @@ class Accuracy:
     Attributes:
         person: number of the person it is judged by, -1 for a detection that is no sample: its image has nobody with
             labelled keypoints, or it shows somebody whom AP ignores.
-        top_down: whether every image has one detection a person, so that each is judged by its own.
+        top_down: whether every image has one detection per person, so that each is judged by its own.
         speaks: whether it is the one detection that stands for its person.
         oks: of the instance where it speaks; 0 for duplicates and false alarms, which AP counts as wrong.
         keypoint_oks: of each keypoint; NaN where it has no truth or the detection does not speak.

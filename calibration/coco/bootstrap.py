@@ -94,9 +94,8 @@ def bootstrap_sparsification_error(
     orders are those of all samples, so that no resample is sorted.
 
     Args:
-        confidence, error: of each sample.
         confidence: of each sample.
-        error: of each sample, in [0, 1].
+        error: of each sample.
         image: of each sample, as `counts` numbers them.
         counts: from `resample_images`.
     """

@@ -135,7 +135,7 @@ def oks_per_keypoint(
 
     Args:
         truth: the annotated persons.
-        detections: of the same images.
+        detections: one pose each.
         person: number of each detection's person (`assigned_person`); -1 for none.
 
     Returns:

@@ -1,6 +1,6 @@
 """How well a confidence tells accuracy: correlation, calibration error, sparsification. Pure functions of flat arrays.
 
-`confidence` is what a method says of each sample, `accuracy` what came true (OKS, in [0, 1]), `error` what should be
+`confidence` is a method's prediction per sample, `accuracy` what came true (OKS, in [0, 1]), `error` what should be
 removed first (1 - OKS, or the end-point error over the falloff length). Samples are keypoints or instances.
 """
 

@@ -67,9 +67,9 @@ def part_of_detections(
     """The same part of the detections, ranked by its own score; those whose part scores are all <= 0 are dropped.
 
     Args:
-        detections: of whole persons.
-        truth: of the whole body, whose skeleton says which keypoints make the part.
-        part: of the skeleton.
+        detections: of the whole body.
+        truth: of the whole body, whose skeleton names the keypoints of each part.
+        part: its name in the skeleton.
 
     Returns:
         The part's detections, and their numbers among the whole ones.
@@ -105,10 +105,9 @@ def precision_of_parts(
     """AP and AR of every column of table 3 with each part ranked by its own score.
 
     Args:
-        truth, detections: of the whole body.
-        truth: the annotated persons.
-        detections: of the same images.
-        scores: of every part of the skeleton, a detection each.
+        truth: of the whole body.
+        detections: of the whole body.
+        scores: of every part of the skeleton, one per detection.
         replicates: resamples of the images; 0 for none.
         seed: of the resamples.
     """

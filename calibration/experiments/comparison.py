@@ -1,7 +1,7 @@
-"""Confidences of the same keypoints side by side: how they rank (AP) and how well they tell accuracy.
+"""Confidences of the same keypoints side by side: how they rank (AP) and how well they predict accuracy.
 
-Every method speaks of one prediction a person at its annotated box, so the poses, and with them AR, are the same for
-all; what differs is AP. Its differences have paired bootstrap intervals over images.
+Every method judges the same prediction, one per person at its annotated box, so the poses, and with them AR, are the
+same for all; what differs is AP. Its differences have paired bootstrap intervals over images.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ComparedConfidence:
         ap, ar: in [0, 1]; AR does not depend on the confidence.
         ap_interval: 95 %, over images.
         gains: AP less that of other methods, with paired intervals, by the other's name.
-        keypoint, instance: how well confidences tell OKS; None for a method without keypoint confidences.
+        keypoint, instance: how well confidences predict OKS; None for a method without keypoint confidences.
         visibility_auc: area under the ROC curve of predicted visibility against the label; NaN where there is none.
     """
 

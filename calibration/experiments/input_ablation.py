@@ -1,7 +1,7 @@
 """What else a branch could read (section 6.4): low-level features, coordinates and raw scores, a fine-tuned copy.
 
-Each is a cache like the frozen network's own whose feature is a vector a person, so that every form of the branch takes
-it. The paper finds that penultimate features are enough.
+Each is a cache like the frozen network's own whose feature is one vector per person, so that every form of the branch
+takes it. The paper finds that penultimate features are enough.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def fine_tuned_features(
     batch: int = 32,
     seed: int = 0,
 ) -> list[Float[np.ndarray, "n c"]]:
-    """Pooled features of a copy of the network whose last third learnt to tell confidences (Corbière et al., 2019).
+    """Pooled features of a copy of the network whose last third learnt to predict confidences (Corbière et al., 2019).
 
     The copy's predictions are not used: the keypoints stay those of the frozen network.
 

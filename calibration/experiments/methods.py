@@ -28,7 +28,7 @@ class Confidences:
     """Confidences of the same persons by the method's name, in the order that tables show them.
 
     Attributes:
-        by_name: what each method says.
+        by_name: of each method.
         visibilities: predicted visibilities of the methods that have them.
         branches: the branches behind some of them.
     """
@@ -114,7 +114,7 @@ def pooled_features(cache: CachedFeatures) -> Float[np.ndarray, "n c"]:
 
 
 def _spread_px(cache: CachedFeatures, target_cells: float) -> np.ndarray:
-    """sigma_k in image pixels from what the network says: its own spread, or its heatmaps' maxima."""
+    """sigma_k in image pixels from the network's output: its own spread, or its heatmaps' maxima."""
     if cache.poses.sigma_px is not None:
         return cache.poses.sigma_px
     if cache.cell_px is None:

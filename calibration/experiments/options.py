@@ -15,7 +15,7 @@ class JudgedOptions(FeatureOptions):
     calibration_split: str = "calibration"
     """Split to fit on."""
     validation_split: str | None = "validation"
-    """Split that tells when to stop; None: a share of the images to fit on is held out."""
+    """Split that decides when to stop; None: a share of the images to fit on is held out."""
     test_split: str = "test"
     """Split to judge on."""
     bootstrap: int = 1000

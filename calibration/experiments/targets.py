@@ -1,8 +1,8 @@
-"""What a confidence is made to tell: OKS, or PCK (section 6.2's MPII experiment, table 4), each judged by both.
+"""What a confidence is made to predict: OKS, or PCK (section 6.2's MPII experiment, table 4), each judged by both.
 
 PCK counts a keypoint as right within a threshold of a person's size. On MPII that is the head segment length (PCKh);
 data sets without head boxes take the square root of the person's area, so PCK at .1 there is OKS's distance scale
-without its keypoint constants. No AP is defined on PCK; AUSE tells how well a confidence sorts by it.
+without its keypoint constants. No AP is defined on PCK; AUSE measures how well a confidence sorts by it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Figures of the theory: what networks say against what they should say."""
+"""Figures of the theory: raw scores against the ideal confidence."""
 
 from __future__ import annotations
 

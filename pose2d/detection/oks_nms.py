@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 VISIBLE = 0.2
-"""Keypoints with a larger score count in the rescored instance score (the convention of equation 5)."""
+"""Keypoints with a larger score count in the score `mean_above_threshold` (the convention of equation 5)."""
 
 OKS_THRESHOLD = 0.9
 """Of two poses more alike than this, the official evaluations keep the better scored."""
 
 
-def rescored(
+def mean_above_threshold(
     keypoint_scores: Float[np.ndarray, "n k"], box_scores: Float[np.ndarray, " n"], _detected: bool
 ) -> Float[np.ndarray, " n"]:
     """Box score times the mean of the keypoint scores above 0.2, zero where none is (SBL, HRNet, ViTPose)."""
@@ -43,7 +43,7 @@ def mean_of_all(
 InstanceScore = Callable[[np.ndarray, np.ndarray, bool], np.ndarray]
 
 INSTANCE_SCORES: dict[str, InstanceScore] = {
-    "rescored": rescored,
+    "mean-above-0.2": mean_above_threshold,
     "mean-and-maximum": mean_and_maximum,
     "mean": mean_of_all,
 }

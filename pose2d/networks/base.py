@@ -98,7 +98,7 @@ class PoseNetwork(ABC):
     has_flip_test: bool = False
     cell_px: float | None = None
     target_cells: float | None = None
-    instance_score: str = "rescored"
+    instance_score: str = "mean-above-0.2"
 
     @property
     @abstractmethod

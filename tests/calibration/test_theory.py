@@ -1,5 +1,7 @@
 """Each closed form against a million draws, and each optimum against minimising the loss it is said to minimise."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize

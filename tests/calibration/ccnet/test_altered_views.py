@@ -1,5 +1,7 @@
 """Cut and patched views: what is drawn, what is known of it, and that a branch learns presence from them."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 import numpy as np

@@ -1,5 +1,7 @@
 """From a network and a folder in COCO's layout to a CCNet and the tables."""
 
+from __future__ import annotations
+
 import json
 
 import numpy as np

@@ -1,5 +1,7 @@
 """What CCNet adds to a network, as `networks` prints it."""
 
+from __future__ import annotations
+
 import json
 
 import pytest

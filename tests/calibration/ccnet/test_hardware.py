@@ -1,5 +1,7 @@
 """Fabric changes nothing on one CPU process, and two processes agree with one."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The feature cache and the branches that are trained from it."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import replace
 

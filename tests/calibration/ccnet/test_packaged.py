@@ -1,5 +1,7 @@
 """The weights that come with the project load, say how they were made, and fit each other."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,7 @@
 """calibrate, ablate and tables on folders that are not the open world: COCO's, MPII's and COCO-WholeBody's layouts."""
 
+from __future__ import annotations
+
 import json
 import shutil
 from dataclasses import replace

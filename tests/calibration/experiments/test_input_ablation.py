@@ -1,5 +1,7 @@
 """Inputs beside the penultimate features are what they say, and are the right persons'."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The growing patch covers what it should and is averaged over those whose keypoint is seen."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch

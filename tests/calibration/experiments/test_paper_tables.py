@@ -1,5 +1,7 @@
 """The paper's tables run on any folder in COCO's layout and name what is missing."""
 
+from __future__ import annotations
+
 import json
 
 import pytest

@@ -1,5 +1,7 @@
 """OKS against PCK, as targets of training and as measures."""
 
+from __future__ import annotations
+
 import dataclasses
 from pathlib import Path
 

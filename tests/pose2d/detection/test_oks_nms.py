@@ -37,7 +37,7 @@ def test_oks_nms() -> None:
 
 def test_instance_scores() -> None:
     keypoints, box = np.array([[0.9, 0.1, 0.5], [0.1, 0.1, 0.2]]), np.array([0.5, 0.8])
-    assert INSTANCE_SCORES["rescored"](keypoints, box, True) == pytest.approx([0.5 * 0.7, 0.0])
+    assert INSTANCE_SCORES["mean-above-0.2"](keypoints, box, True) == pytest.approx([0.5 * 0.7, 0.0])
     assert INSTANCE_SCORES["mean-and-maximum"](keypoints, box, True) == pytest.approx(
         [0.5 + 0.5 + 0.9, 0.8 + 0.4 / 3 + 0.2]
     )
