@@ -28,16 +28,16 @@ from eval3dpw.judging.metric_table import ERRORS, JITTER
 from eval3dpw.judging.posed_bodies import pose_truth
 from eval3dpw.judging.protocols import find_protocol
 from eval3dpw.run.constants import method_config
-from eval3dpw.run.fit import load_stages
+from eval3dpw.run.loading import load_stages
 from eval3dpw.run.options import FitOptions
 from eval3dpw.run.pipeline import (
     Observations,
     Stages,
     fit_inputs,
+    fit_track,
     initial_fits,
     observe,
     read_fittable,
-    refine_track,
 )
 from fitting.body_fits import BodyFits
 from fitting.methods.network import whiten
@@ -78,7 +78,7 @@ def measure(
     for seen in observed:
         weights = keypoint_weights(weighting if name != INITIAL else "uniform", seen.evidence, stages.weighting)
         start = clock()
-        fits = (initial_fits(seen) if name == INITIAL else refine_track(seen, weighting, stages)).fits
+        fits = (initial_fits(seen) if name == INITIAL else fit_track(seen, weighting, stages)).fits
         seconds += clock() - start
         costs.append(objective(seen, weights, fits, stages))
         errors.append(
@@ -142,7 +142,7 @@ def main() -> None:
     for name in options.methods:
         chosen = configured(stages, name, options.constants)
         if name.endswith("compiled"):
-            refine_track(observed[0], options.weightings[0], chosen)  # compile
+            fit_track(observed[0], options.weightings[0], chosen)  # compile
         for weighting in options.weightings:
             rows.append(measure(observed, name, weighting, chosen, options.protocol, CLOCKS[options.clock]))
             print(line(rows[-1]), flush=True)

@@ -28,9 +28,9 @@ import torch
 from eval3dpw.dataset.catalogue import open_dataset
 from eval3dpw.dataset.sequences import SequenceDataset, SequenceRef
 from eval3dpw.judging.protocols import Protocol, find_protocol
-from eval3dpw.run.fit import load_stages
+from eval3dpw.run.loading import load_stages
 from eval3dpw.run.options import FitOptions
-from eval3dpw.run.pipeline import Stages, observe, read_fittable, refine_track
+from eval3dpw.run.pipeline import Stages, fit_track, observe, read_fittable
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 STAGES = ("read", "decode", "detect", "calibrate", "initial", "fit", "write")
@@ -50,7 +50,7 @@ def run(
         with stages.timed("read"):
             tracks = read_fittable(dataset, sequence, protocol, None)
         for seen in observe(tracks, stages, oracle=False):
-            fits = refine_track(seen, weighting, stages)
+            fits = fit_track(seen, weighting, stages)
             with stages.timed("write"):
                 fits.save(out, seen.track)
             frames += len(seen.track)

@@ -150,7 +150,7 @@ def test_fit(tmp_path):
     root, out = small_dataset(tmp_path / "root"), tmp_path / "out"
     words = ["fit", "--root", root, "--out", out, "--weighting", "raw", "--workers", 1]
     assert_ended_well(
-        *interrupt_in("eval3dpw.run.sequence_job:refine_track", words, tmp_path), "kept", "run the same command again"
+        *interrupt_in("eval3dpw.run.sequence_job:fit_track", words, tmp_path), "kept", "run the same command again"
     )
     assert not (out / "summary.json").exists()
 

@@ -22,9 +22,9 @@ from eval3dpw.judging.comparison import INITIAL, RAW
 from eval3dpw.judging.metric_table import ERRORS
 from eval3dpw.judging.protocols import Protocol, find_protocol
 from eval3dpw.results.frame_errors import track_errors
-from eval3dpw.run.fit import load_stages
+from eval3dpw.run.loading import load_stages
 from eval3dpw.run.options import FitOptions
-from eval3dpw.run.pipeline import Observations, Stages, initial_fits, observe, read_fittable, refine_track
+from eval3dpw.run.pipeline import Observations, Stages, fit_track, initial_fits, observe, read_fittable
 from fitting.methods.catalogue import MethodConfig
 from fitting.refinement_config import RefinementConfig
 from pose2d.errors import InputError
@@ -56,7 +56,7 @@ def mean_errors(observed: list[Observations], protocol: Protocol, stages: Stages
     """Errors pooled over frames, millimetres, of the initial prediction or of one weighting."""
     errors = []
     for seen in observed:
-        fits = initial_fits(seen) if row == INITIAL else refine_track(seen, row, stages)
+        fits = initial_fits(seen) if row == INITIAL else fit_track(seen, row, stages)
         errors.append(track_errors(seen.track, [fits], protocol, stages.find_body).errors[row])
     return {name: float(np.concatenate([frames[name] for frames in errors]).mean()) for name in ERRORS}
 

@@ -1,4 +1,4 @@
-"""Where units of work are done: in this process, or in processes beside it.
+"""Where jobs are done: in this process, or in processes beside it.
 
 An engine takes a function that loads all that the work needs and returns the work itself, which each worker calls
 once, and the items to do it on. It yields the outcome of each item, in the order in which they end. What an item's

@@ -17,7 +17,7 @@ from eval3dpw.results.fits import TrackFits, fitted_weightings
 from eval3dpw.results.frame_errors import track_errors
 from eval3dpw.results.layout import SUMMARY_FILE
 from eval3dpw.results.run_folder import RunLog, write_summary, writing_to
-from eval3dpw.run.fit import check_bodies
+from eval3dpw.run.loading import check_bodies
 from eval3dpw.run.options import EvaluateOptions
 from eval3dpw.run.provenance import configuration, input_hashes, versions
 from fitting.bodies.body import Body, load_body

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 import time
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
@@ -15,8 +14,7 @@ from typing import Any
 from eval3dpw.dataset.catalogue import open_dataset
 from eval3dpw.dataset.sequences import SequenceRef
 from eval3dpw.judging.comparison import RAW, Comparison
-from eval3dpw.judging.protocols import Protocol, find_protocol
-from eval3dpw.results.fits import GivenPredictions
+from eval3dpw.judging.protocols import find_protocol
 from eval3dpw.results.layout import PARTS_FOLDER, TIMINGS_FILE
 from eval3dpw.results.manifest import (
     UnitRecord,
@@ -26,26 +24,23 @@ from eval3dpw.results.manifest import (
     sole_writer,
 )
 from eval3dpw.results.run_folder import RunLog, write_summary, writing_to
-from eval3dpw.run.constants import method_config, used_constants
+from eval3dpw.run.constants import used_constants
 from eval3dpw.run.engines import Done, InProcess, Processes
+from eval3dpw.run.loading import load_job, load_job_of_worker
 from eval3dpw.run.options import FitOptions
-from eval3dpw.run.pipeline import Stages
 from eval3dpw.run.provenance import code_hash, configuration, input_hashes, versions
-from eval3dpw.run.sequence_job import FitUnit, Outcome
-from eval3dpw.run.stage_networks import load_2d_stage
-from fitting.bodies.body import REGRESSOR_FILE, load_body
+from eval3dpw.run.sequence_job import Outcome, SequenceJob
 from fitting.methods.catalogue import METHODS
-from fitting.regressor.model import PACKAGED_REGRESSOR, load_regressor
 from pose2d.console.progress import meter, say
 from pose2d.errors import InputError
 from pose2d.files.storage import write_json
 from pose2d.parallel import usable_cores
 
-_OF_THE_MACHINE = ("fresh", "engine", "workers", "address")
-"""Options that say how a run is done and not what comes out."""
+_OF_THE_MACHINE = ("fresh", "engine", "workers", "address", "threads")
+"""Options that change how a run is done and not its results."""
 _PATHS = ("root", "out", "body_dir", "regressor", "initial", "checkpoint", "ccnet")
 _BY_CONTENT = (*_PATHS, "sequences", "constants")
-"""Options that the manifest tells otherwise: files by their hashes, sequences by name, constants resolved."""
+"""Options that the manifest records in another way: files by their hashes, sequences by name, constants resolved."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +72,9 @@ def run_fits(options: FitOptions, weightings: Sequence[str], command: str, chose
     protocol = find_protocol(options.protocol)
     dataset = open_dataset(options.root, options.dataset)
     sources = {sequence.name: sequence for sequence in dataset.find(options.split, options.sequences)}
-    unit, inputs = load_unit(options, tuple(weightings))
+    job, inputs = load_job(options, tuple(weightings))
     refuse_inputs_among_results(options.out, inputs)
-    kept = configuration(options) | used_constants(unit.stages.method, unit.stages.fitting)
+    kept = configuration(options) | used_constants(job.stages.method, job.stages.fitting)
     kept = {name: value for name, value in kept.items() if name not in _OF_THE_MACHINE}
     hashes = input_hashes(inputs)
     identity = {
@@ -92,7 +87,7 @@ def run_fits(options: FitOptions, weightings: Sequence[str], command: str, chose
     }
     with writing_to(options.out), sole_writer(options.out):
         done = begin(options.out, identity, dataset, list(sources.values()), options.fresh)
-        log, records = _do_units(options, weightings, unit, sources, done)
+        log, records = _do_jobs(options, weightings, job, sources, done)
         tracks = [track for name in sources if name in records for track in records[name].tracks]
         record = {
             "command": command,
@@ -104,14 +99,14 @@ def run_fits(options: FitOptions, weightings: Sequence[str], command: str, chose
     return FinishedRun(options.out, summary, log)
 
 
-def _do_units(
+def _do_jobs(
     options: FitOptions,
     weightings: Sequence[str],
-    unit: FitUnit,
+    job: SequenceJob,
     sources: dict[str, SequenceRef],
     done: dict[str, UnitRecord],
 ) -> tuple[RunLog, dict[str, UnitRecord]]:
-    """Do what is not done yet; gives back how it went and the records of all finished sequences.
+    """Do what is not done yet, and return how it went and the records of all finished sequences.
 
     Raises:
         InputError: no sequence could be used.
@@ -125,7 +120,7 @@ def _do_units(
     try:
         with (
             meter("sequences", len(sources), len(done)) as shown,
-            contextlib.closing(_start(options, weightings, unit, left)) as outcomes,
+            contextlib.closing(_start(options, weightings, job, left)) as outcomes,
         ):
             for outcome in outcomes:
                 name = outcome.item.name
@@ -149,7 +144,15 @@ def _do_units(
         raise
     with contextlib.suppress(OSError):
         (options.out / PARTS_FOLDER).rmdir()  # only if it is empty
-    wall = time.perf_counter() - start
+    _note_timings(options, persons, time.perf_counter() - start, seconds)
+    used = [sequence for name, sequence in sources.items() if name in records]
+    log = RunLog(used, {name: failed[name] for name in sources if name in failed})
+    log.raise_if_nothing_was_done()
+    return log, records
+
+
+def _note_timings(options: FitOptions, persons: int, wall: float, seconds: Mapping[str, float]) -> None:
+    """Write and tell how fast the run was, in wall time and by stage."""
     timings = {
         "engine": options.engine,
         "workers": options.workers,
@@ -164,106 +167,26 @@ def _do_units(
             f"{stage} {spent / seconds['all']:.0%}" for stage, spent in seconds.items() if not stage.startswith("all")
         )
         say(f"{persons} persons in frames, {persons / wall:.1f} a second: {shares}")
-    used = [sequence for name, sequence in sources.items() if name in records]
-    log = RunLog(used, {name: failed[name] for name in sources if name in failed})
-    log.raise_if_nothing_was_done()
-    return log, records
 
 
 def _start(
-    options: FitOptions, weightings: Sequence[str], unit: FitUnit, sequences: Sequence[SequenceRef]
+    options: FitOptions, weightings: Sequence[str], job: SequenceJob, sequences: Sequence[SequenceRef]
 ) -> Generator[Done[SequenceRef, Outcome]]:
-    """Units of work on the engine that was asked for."""
+    """The sequences' outcomes from the engine that was asked for, as they come."""
     here = replace(options, **{name: _absolute(getattr(options, name)) for name in _PATHS})
-    load = partial(load_work, here, tuple(weightings), code_hash())
+    load = partial(load_job_of_worker, here, tuple(weightings), code_hash())
     items = [replace(sequence, path=_absolute(sequence.path)) for sequence in sequences]
     if options.engine == "ray":
         from eval3dpw.run.ray_engine import Ray
 
         return Ray(options.address).run(load, items)
     if options.workers == 1 or (not options.workers and usable_cores() == 1) or len(items) < 2:
-        return InProcess().run(lambda: unit, items)
+        return InProcess().run(lambda: job, items)
     return Processes(options.workers).run(load, items)
 
 
 def _absolute(path: Any) -> Any:
     return None if path is None else Path(path).absolute()  # workers may stand in another folder
-
-
-def load_unit(options: FitOptions, weightings: tuple[str, ...]) -> tuple[FitUnit, list[Path]]:
-    """What fits a sequence, with everything loaded, and the files that it came from.
-
-    Raises:
-        InputError: one of the files is missing or does not fit.
-    """
-    protocol = find_protocol(options.protocol)
-    stages, inputs = load_stages(options, weightings, protocol)
-    return FitUnit(
-        open_dataset(options.root, options.dataset), options.out, protocol, weightings, stages, options.limit
-    ), inputs
-
-
-def load_work(options: FitOptions, weightings: tuple[str, ...], code: str) -> FitUnit:
-    """The same in a worker, which may be on another machine.
-
-    Raises:
-        InputError: as `load_unit`, or the machine has another version of this project.
-    """
-    if code_hash() != code:
-        raise InputError(
-            f"{platform.node()} has other sources of this project than the machine that started the run: install the "
-            "same version on all machines"
-        )
-    unit = load_unit(options, weightings)[0]
-    alone = replace(unit.stages.fitting.refinement, threads=1)  # the other cores have workers of their own
-    return replace(unit, stages=replace(unit.stages, fitting=replace(unit.stages.fitting, refinement=alone)))
-
-
-def load_stages(options: FitOptions, weightings: Sequence[str], protocol: Protocol) -> tuple[Stages, list[Path]]:
-    """Everything that is loaded once, and the files that it came from."""
-    bodies = check_bodies(options.body_dir, protocol)
-    network, calibrators, network_files = load_2d_stage(options, options.ccnet, weightings)
-    initial: Any
-    if options.initial is not None:
-        initial = GivenPredictions(options.initial)
-        initial_files = initial.files()
-    else:
-        initial = load_regressor(options.regressor)
-        initial_files = [options.regressor or PACKAGED_REGRESSOR]
-    stages = Stages(
-        find_body=partial(load_body, options.body_dir),
-        pose_network=network,
-        initial=initial,
-        calibrators=calibrators,
-        method=options.method,
-        fitting=method_config(options.constants, options.temporal),
-        weighting=options.rule,
-        flip=options.flip,
-    )
-    return stages, [*bodies, *network_files, *initial_files]
-
-
-def check_bodies(body_dir: Path | None, protocol: Protocol) -> list[Path]:
-    """Load the three bodies before any work is done; gives back their files.
-
-    Raises:
-        InputError: one is missing or unusable, they differ in topology, or the evaluation regressor is missing.
-    """
-    bodies = {gender: load_body(body_dir, gender) for gender in ("neutral", "male", "female")}
-    sizes = {len(body.v_template) for body in bodies.values()}
-    if len(sizes) > 1:
-        told = ", ".join(f"{body.path.name} has {len(body.v_template)}" for body in bodies.values())
-        raise InputError(f"the bodies differ in their number of vertices: {told}; take all three from one release")
-    files = [body.path for body in bodies.values()]
-    regressor = files[0].parent / REGRESSOR_FILE
-    if regressor.is_file():
-        files.append(regressor)
-    elif protocol.joints.name == "lsp14":
-        raise InputError(
-            f"no {REGRESSOR_FILE} in {regressor.parent}, which protocol {protocol.name} needs: put the file there, "
-            "or take --protocol official"
-        )
-    return files
 
 
 def _check(options: FitOptions, weightings: Sequence[str]) -> None:

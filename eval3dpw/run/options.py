@@ -21,7 +21,6 @@ else:  # the command line offers exactly what the tables hold
     DatasetName = Literal[tuple(DATASETS)]
     ProtocolName = Literal[tuple(PROTOCOLS)]
     WeightingName = Literal[tuple(WEIGHTINGS)]
-MethodName = Literal["params", "network", "smplify"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,9 @@ class FitOptions(NetworkOptions):
     """Calibration network trained for the pose network and its checkpoint; the packaged one by default."""
     rule: Annotated[WeightingConfig, tyro.conf.arg(name="")] = field(default_factory=WeightingConfig)
     """How confidences become weights."""
-    method: MethodName = "params"
-    """What moves: each person's parameters, the regressor's weights, or the parameters by SPIN's SMPLify (slow)."""
+    method: str = "params"
+    """What moves: each person's parameters (params), the regressor's weights (network), or the parameters by SPIN's
+    SMPLify (smplify, slow)."""
     temporal: bool = False
     """Fit the frames of a track together: one shape, even movement. Only with --method params."""
     constants: tuple[str, ...] = ()

@@ -261,7 +261,7 @@ def camera_of_each(track: Track) -> Float[np.ndarray, "n 3 3"]:
     return np.tile(track.intrinsics, (len(track), 1, 1))
 
 
-def refine_track(seen: Observations, weighting: str, stages: Stages) -> TrackFits:
+def fit_track(seen: Observations, weighting: str, stages: Stages) -> TrackFits:
     """Refine the bodies of a track under one weighting, by the run's method.
 
     Raises:

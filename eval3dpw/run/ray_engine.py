@@ -1,4 +1,4 @@
-"""Units of work on a Ray cluster.
+"""Jobs on a Ray cluster.
 
 Plain tasks, one an item, and no actors: a task whose worker or machine dies is done again elsewhere by Ray itself, and
 machines may join or leave while the run goes on, while an actor would have to be restarted, loaded and handed its work

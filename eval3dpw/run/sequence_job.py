@@ -1,10 +1,10 @@
-"""The unit of work of `fit` and `compare`: one sequence, from its file to the results of its tracks.
+"""The job of `fit` and `compare`: one sequence, from its file to the results of its tracks.
 
-A unit is a sequence, not a track: its tracks share one file and its images, which are opened once for all of them, and
-a sequence is used or fails as a whole. What a unit holds in memory is bounded by a chunk of its frames: chunks are
-observed, fitted, evaluated and put aside one after the other, and joined on disk at the end. An interrupted unit goes
-on at its first chunk that is not put aside. Methods that look at all frames of a track at once (`whole_tracks`) take
-the sequence as one chunk.
+A job is a sequence, not a track: its tracks share one file and its images, which are opened once for all of them, and a
+sequence is used or fails as a whole. What a job holds in memory is bounded by a chunk of its frames: chunks are
+observed, fitted, evaluated and put aside one after the other, and joined on disk at the end. An interrupted job goes on
+at its first chunk that is not put aside. Methods that look at all frames of a track at once (`whole_tracks`) take the
+sequence as one chunk.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from eval3dpw.results.manifest import UnitRecord
 from eval3dpw.run.pipeline import (
     Observations,
     Stages,
+    fit_track,
     initial_fits,
     observe,
     read_fittable,
-    refine_track,
 )
 from fitting.methods.catalogue import METHODS
 from fitting.weightings import fields_needed
@@ -46,7 +46,7 @@ _MEANS = "means/"  # errors that are kept aside in double precision, for the rec
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one unit."""
+    """What became of one sequence."""
 
     sequence: str
     record: UnitRecord | None
@@ -60,8 +60,8 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class FitUnit:
-    """Fits one sequence after the other; called with the sequence."""
+class SequenceJob:
+    """Fits sequences one after the other; called with each."""
 
     dataset: SequenceDataset
     out: Path
@@ -130,7 +130,7 @@ class FitUnit:
         """What some frames of the sequence add to its files."""
         part: dict[Key, np.ndarray] = {}
         for seen in observe(tracks, self.stages, oracle="oracle" in fields_needed(self.weightings)):
-            fits = [initial_fits(seen), *(refine_track(seen, weighting, self.stages) for weighting in self.weightings)]
+            fits = [initial_fits(seen), *(fit_track(seen, weighting, self.stages) for weighting in self.weightings)]
             name = seen.track.name
             for fit in fits:
                 part |= part_of(fits_file(fit.weighting, name), fit.arrays(seen.track))

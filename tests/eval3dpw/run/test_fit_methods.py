@@ -79,6 +79,7 @@ def test_without_consecutive_frames_there_is_no_jitter(run):
     [
         (("--method", "network", "--initial", "given.npz"), ("--method network", "cannot start from --initial")),
         (("--method", "smplify", "--temporal"), ("--temporal belongs to --method params",)),
+        (("--method", "gradient"), ("--method gradient", "known are params, network, smplify")),
         (("--constants", "temporal.max_gap=2"), ("temporal.max_gap=2", "add --temporal")),
         (("--constants", "motion.max_gap=2"), ("no such group", "temporal")),
         (("--constants", "finetune.prior_strength=2"), ("finetune.prior_strength=2", "learning_rate")),

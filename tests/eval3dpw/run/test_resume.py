@@ -8,7 +8,7 @@ import pytest
 
 import eval3dpw.run.sequence_job
 import run_fitting
-from eval3dpw.run.sequence_job import FitUnit, frame_chunks
+from eval3dpw.run.sequence_job import SequenceJob, frame_chunks
 from tests.eval3dpw.run_folders import assert_same, command_line, contents, run_apart
 
 NAMES = ("alone_00", "long_00", "two_00")
@@ -161,8 +161,10 @@ def test_a_sequence_that_failed_is_tried_again(run, world, tmp_path, monkeypatch
     assert run("here", "--sequences", "alone_00", "two_00")[0] == 2
     image.write_bytes(whole)
     done = []
-    work = FitUnit.__call__
-    monkeypatch.setattr(FitUnit, "__call__", lambda self, sequence: done.append(sequence.name) or work(self, sequence))
+    work = SequenceJob.__call__
+    monkeypatch.setattr(
+        SequenceJob, "__call__", lambda self, sequence: done.append(sequence.name) or work(self, sequence)
+    )
     assert run("here", "--sequences", "alone_00", "two_00")[0] == 0
     assert done == ["alone_00"]
     assert run("calm", "--sequences", "alone_00", "two_00")[0] == 0
