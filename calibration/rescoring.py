@@ -7,7 +7,6 @@ l_k^2 / (l_k^2 + sigma_k^2) with l_k = 2 sigma_k^COCO sqrt(area), for a mean, a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,39 +128,3 @@ class AreaRegressor:
     def predict(self, feature: Float[np.ndarray, "n c"], crop_px2: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Areas in image pixels squared; `crop_px2` is the area of each crop in the image."""
         return np.asarray(np.exp(feature @ self.weight + self.bias) * crop_px2)
-
-
-def table_one(
-    raw_score: Float[np.ndarray, "n k"],
-    sigma_px: Float[np.ndarray, "n k"],
-    areas_px2: Mapping[str, Float[np.ndarray, " n"]],
-    oks_sigmas: Float[np.ndarray, " k"],
-) -> dict[str, Float[np.ndarray, "n k"]]:
-    """Table 1's columns by name: the original score, a constant, and equation 12 with each of the areas.
-
-    Args:
-        raw_score: the network's own.
-        sigma_px: the spread that it implies, from one of the functions above.
-        areas_px2: by name; `table_one_areas` gives the paper's.
-        oks_sigmas: COCO's per-keypoint sigmas.
-    """
-    columns = {"original": raw_score, "constant": np.ones_like(raw_score)}
-    return columns | {f"{name} area": rescore(sigma_px, area, oks_sigmas) for name, area in areas_px2.items()}
-
-
-def table_one_areas(
-    true_px2: Float[np.ndarray, " n"], mean_px2: float, predicted_px2: Float[np.ndarray, " n"] | None = None
-) -> dict[str, Float[np.ndarray, " n"]]:
-    """The paper's areas: the data set's mean (of the training set), a regressor's prediction, the annotation's.
-
-    Raises:
-        ValueError: an area is not positive.
-    """
-    areas = {"mean": np.full(len(true_px2), float(mean_px2))}
-    if predicted_px2 is not None:
-        areas["predicted"] = predicted_px2
-    areas["true"] = true_px2
-    for name, area in areas.items():
-        if not (area > 0).all():
-            raise ValueError(f"{name} areas must be positive, in px^2")
-    return areas

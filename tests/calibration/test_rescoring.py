@@ -12,8 +12,6 @@ from calibration.rescoring import (
     sigma_px_from_heatmaps,
     sigma_px_from_maximum,
     sigma_px_from_regression,
-    table_one,
-    table_one_areas,
 )
 from pose2d.skeletons import COCO17
 
@@ -68,15 +66,9 @@ def test_regression_sigma_is_the_root_mean_variance_in_pixels() -> None:
     assert found[0, 0] == pytest.approx(np.sqrt((1.92**2 + 5.12**2) / 2))
 
 
-def test_table_one_has_the_papers_columns() -> None:
-    raw, sigma = np.full((3, 17), 0.7), np.full((3, 17), 4.0)
-    true = np.array([900.0, 5000.0, 90000.0])
-    columns = table_one(raw, sigma, table_one_areas(true, 8000.0, true * 1.1), COCO17.sigmas)
-    assert list(columns) == ["original", "constant", "mean area", "predicted area", "true area"]
-    assert (np.diff(columns["true area"][:, 0]) > 0).all(), "the larger person's keypoint is the surer one"
-    assert np.ptp(columns["mean area"][:, 0]) == 0
-    with pytest.raises(ValueError, match="positive"):
-        table_one_areas(np.zeros(3), 1.0)
+def test_the_same_spread_on_a_larger_person_is_the_surer() -> None:
+    confidence = rescore(np.full((3, 17), 4.0), np.array([900.0, 5000.0, 90000.0]), COCO17.sigmas)
+    assert (np.diff(confidence, axis=0) > 0).all()
 
 
 def test_area_regressor_recovers_a_log_linear_law() -> None:
