@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fitting.evidence import KeypointEvidence, oks_falloff
+from fitting.evidence import KeypointEvidence
 from fitting.weightings import WEIGHTINGS, WeightingConfig, keypoint_weights, mean_weight
 from pose2d.errors import InputError
-from pose2d.skeletons import COCO17, LSP14
 
 
 def evidence(seed: int = 0, persons: int = 6) -> KeypointEvidence:
@@ -91,20 +90,11 @@ def test_no_number_no_weight() -> None:
     assert np.isfinite(weights).all()
 
 
-def test_falloff_is_that_of_the_oks() -> None:
-    """sqrt(area) 2 sigma of pycocotools, in units of the 256-pixel box."""
-    falloff = oks_falloff(COCO17, np.array([[0.0, 0.0, 50.0, 200.0]]), np.array([200.0]), body_share=0.5)
-    assert falloff[0, COCO17.index("left_hip")] == pytest.approx(np.sqrt(5000) * 2 * 0.107 * 256 / 200)
-    assert (oks_falloff(COCO17, np.zeros((1, 4)), np.zeros(1)) == 0).all()
-
-
 def test_what_is_missing_is_named() -> None:
     bare = KeypointEvidence(raw_score=np.ones((2, 17)))
     with pytest.raises(InputError, match="'ccnet' needs confidence"):
         keypoint_weights("ccnet", bare)
     with pytest.raises(InputError, match="unknown weighting 'best'; known are uniform, raw"):
         keypoint_weights("best", bare)
-    with pytest.raises(InputError, match="no OKS sigmas are published for skeleton lsp14"):
-        oks_falloff(LSP14, np.ones((1, 4)), np.ones(1))
     with pytest.raises(InputError, match="has no mean"):
         mean_weight("raw", KeypointEvidence(raw_score=np.zeros((2, 17))), WeightingConfig())
