@@ -8,7 +8,7 @@ here it minimises the solver's own objective, so that the final values can be co
 The floor is the time that the solver's floating-point operations would take at this machine's rate for large float64
 matrix products on one core (symmetric products and the Cholesky factor counted once). It is strict: at the solver's
 own sizes (38 x 61, many at a time) the same BLAS reaches 0.4 to 0.45 of that rate; `floor_ratio_small` divides by
-this. Parts of the compiled kernel in us a frame and iteration, with a floor of 3.5 (7.8 at small sizes): pose 3.2,
+this. Parts of the compiled kernel in us per frame and iteration, with a floor of 3.5 (7.8 at small sizes): pose 3.2,
 value 0.5, Jacobian 9.0, A A^T and gradient 4.1, Cholesky and step 10.0, in all 27 to 30: 8 times the floor, 4 times
 that at small sizes, where 3 was wanted. Only A A^T comes near the rate; the others work on rows of 3 to 40 numbers.
 Offsets into flat arrays in place of views, with four rows taken off at a time and the right-hand side as a column of
@@ -272,7 +272,7 @@ def main() -> None:
     flops = flops_per_iteration(reduced, dual_rows)
     floor = flops / gemm
     print(
-        f"floor: {1e6 * floor:.1f} us a frame and iteration at {gemm / 1e9:.1f} GFLOP/s (float64, one core), "
+        f"floor: {1e6 * floor:.1f} us per frame and iteration at {gemm / 1e9:.1f} GFLOP/s (float64, one core), "
         f"{1e6 * flops / small_gemm:.1f} us at the {small_gemm / 1e9:.1f} GFLOP/s of products of the solver's size; "
         f"compiled {1e6 * per_iteration:.1f} us"
     )

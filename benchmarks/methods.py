@@ -6,7 +6,7 @@
 `network` fine-tunes the regressor's weights on the frames of a track, `smplify` is SPIN's Adam schedule through the
 full body. All get the same 2D keypoints, weights and initial bodies. The objective is the solver's own, whatever a
 method minimises itself; errors are those of the protocol, accelerations in mm per frame squared. `smplify` fits some 2
-to 4 frames a second, so take few.
+to 4 frames per second, so take few.
 """
 
 from __future__ import annotations

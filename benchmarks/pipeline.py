@@ -1,4 +1,4 @@
-"""Frames a second of the whole way from images to bodies on disk, and what each stage takes of it.
+"""Frames per second of the whole way from images to bodies on disk, and what each stage takes of it.
 
     python benchmarks/pipeline.py --root world/3dpw --split validation --sequences 6 --json pipeline.json
 
@@ -96,12 +96,10 @@ def main() -> None:
             if not best or seconds < best["seconds"]:
                 best = {"seconds": seconds, "frames": frames, "stages": dict(stages.seconds)}
     rate = best["frames"] / best["seconds"]
-    print(
-        f"{rate:.1f} persons in frames a second ({options.clock} time), {best['frames']} of {len(sequences)} sequences"
-    )
+    print(f"{rate:.1f} persons per second ({options.clock} time), {best['frames']} in {len(sequences)} sequences")
     for name in STAGES:
         spent = best["stages"][name]
-        print(f"{name:10s} {1e3 * spent / best['frames']:8.2f} ms a person {100 * spent / best['seconds']:6.1f} %")
+        print(f"{name:10s} {1e3 * spent / best['frames']:8.2f} ms per person {100 * spent / best['seconds']:6.1f} %")
     if options.json:
         from pose2d.files.storage import write_json
 

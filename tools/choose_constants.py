@@ -62,7 +62,7 @@ def mean_errors(observed: list[Observations], protocol: Protocol, stages: Stages
 
 
 def choose(options: Choose) -> RefinementConfig:
-    """Search, print each step, write the log; gives back the chosen constants."""
+    """Search, print each step, write the log; returns the chosen constants."""
     protocol = find_protocol(options.protocol)
     stages, _ = load_stages(options, (RAW,), protocol)
     observed: list[Observations] = []

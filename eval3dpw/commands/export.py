@@ -16,7 +16,7 @@ class Export:
     out: Path
     """Folder to write to: <track>_<weighting>.mp4 or .npz, or a folder of meshes by that name."""
     format: Literal["mp4", "glb", "obj", "npz"] = "mp4"
-    """mp4: bodies over the images. glb, obj: a mesh a frame. npz: poses, betas, trans, gender, mocap_framerate."""
+    """mp4: bodies over the images. glb, obj: a mesh per frame. npz: poses, betas, trans, gender, mocap_framerate."""
     weighting: str | None = None
     """Whose bodies; ccnet's by default, or the last row's."""
     tracks: tuple[str, ...] = ()

@@ -238,7 +238,7 @@ def draw_keypoints(
 
 
 def confidence_colour(confidence: float) -> Rgb:
-    """Of a keypoint: the cividis map, which colour-blind people read too; what is no number counts as 0."""
+    """Colour of a score: the cividis map, which colour-blind people read too; what is no number counts as 0."""
     level = np.clip(np.nan_to_num(confidence), 0, 1)
     blue, green, red = cv2.applyColorMap(np.array([[round(255 * level)]], np.uint8), cv2.COLORMAP_CIVIDIS)[0, 0]
     return int(red), int(green), int(blue)

@@ -1,6 +1,6 @@
 """Errors of 3D bodies, per frame. Points in metres, errors in millimetres, angles in degrees.
 
-Every function returns one number a frame, so that frames can be pooled, grouped by track and resampled afterwards.
+Every function returns one number per frame, so that frames can be pooled, grouped by track and resampled afterwards.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The page of a COCO evaluation: how each confidence ranks detections, and how well it tells their OKS."""
+"""The page of a COCO evaluation: how each confidence ranks detections, and how well it predicts their OKS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_SAMPLES = 200_000
 def write_coco_report(
     evaluation: KeypointEvaluation, out_html: str | Path, record: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write the page of `coco-eval`; gives back where.
+    """Write the page of `coco-eval`; returns its path.
 
     Args:
         evaluation: what to show.

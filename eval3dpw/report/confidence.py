@@ -1,4 +1,4 @@
-"""How well each confidence of a run tells whether its keypoint is right: the numbers behind the report's diagrams."""
+"""How well each confidence of a run predicts whether its keypoint is right: numbers of the report's diagrams."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_TRUTH_FRAMES = 200  # for which the true OKS is computed where the run did
 
 @dataclass(frozen=True)
 class ScoredKeypoints:
-    """Flat samples: what each score says of a keypoint, and its true OKS."""
+    """Flat samples: the scores of each keypoint, and its true OKS."""
 
     scores: dict[str, np.ndarray]
     oks: np.ndarray

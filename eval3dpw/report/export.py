@@ -94,7 +94,7 @@ def smpl_motion(fit: TrackFits, body: Body, frames_per_s: float = FRAMES_PER_S, 
 def export_track(
     run: Run, track: str, row: str, form: Format, out: Path, frames_per_s: float = FRAMES_PER_S, up: Up = "z"
 ) -> Path:
-    """Write one track's fits under one weighting; gives back the file, or the folder of the meshes.
+    """Write one track's fits under one weighting; returns the file, or the folder of the meshes.
 
     Raises:
         InputError: the run has no such fits, or a package or an image is missing.

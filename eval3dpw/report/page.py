@@ -25,7 +25,7 @@ _SCRIPTS = ("report_page.js", "report_charts.js", "report_viewer.js")
 
 
 def write_page(template: str, content: Mapping[str, Any], data: Mapping[str, Any], out_html: str | Path) -> Path:
-    """Render a template and write it, whole or not at all; gives back where.
+    """Render a template and write it, whole or not at all; returns its path.
 
     Args:
         template: file in `templates/`.

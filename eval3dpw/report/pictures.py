@@ -52,7 +52,7 @@ class ChosenFrame:
 
 
 class PictureEncoder:
-    """Turns pictures into data URLs on threads of its own; what it gives back is waited for when it is read."""
+    """Turns pictures into data URLs on threads of its own; a result is waited for when it is read."""
 
     def __init__(self, threads: int = 2) -> None:
         self._pool = ThreadPoolExecutor(threads)

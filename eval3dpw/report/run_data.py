@@ -160,7 +160,7 @@ class Run:
 
 
 def _describe_frames(arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether a file says of each of its frames how the solver ended."""
+    """Whether a file reports for each of its frames how the solver ended."""
     frame_ids = arrays.get("frame_ids")
     if frame_ids is None or "reason" not in arrays or "iterations" not in arrays:
         return False

@@ -56,7 +56,7 @@ def write_report(
     root: str | Path | None = None,
     limits: ReportLimits | None = None,
 ) -> Path:
-    """Write the page of a run of `fit`, `compare`, `evaluate` or `demo`; gives back where.
+    """Write the page of a run of `fit`, `compare`, `evaluate` or `demo`; returns its path.
 
     Args:
         run_folder: folder with summary.json, fits/ and keypoints/.

@@ -1,4 +1,4 @@
-"""What a run folder says of itself: the configuration that its results come from, and which sequences are finished.
+"""What a run folder records about itself: the configuration of its results, and which sequences are finished.
 
     OUT/manifest.json           the configuration, by content: files by their hashes, not by where they lie
     OUT/units/<sequence>.json   one for each finished sequence, written after its files: their hashes and mean errors

@@ -61,7 +61,7 @@ def sample_motion(activity: str, num_frames: int, rng: np.random.Generator, fps:
         activity: a name in ACTIVITIES.
         num_frames: at least 1.
         rng: the only source of chance: the same generator state gives the same motion.
-        fps: frames a second.
+        fps: frames per second.
 
     Raises:
         InputError: unknown activity, or no frames.

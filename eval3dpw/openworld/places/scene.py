@@ -1,7 +1,7 @@
 """One picture of the open world: people, a place, things in front, a camera and what the camera does to the picture.
 
 `render_scene` draws it and says for each pixel whose body is seen there and how far away it is; `degrade` is the
-camera's part (blur, noise, exposure); `visible_keypoints` is the depth test that tells which keypoints can be seen.
+camera's part (blur, noise, exposure); `visible_keypoints` is the depth test that decides which keypoints can be seen.
 Everything random comes from the generator that is passed; the same seed gives the same bytes.
 """
 
