@@ -132,6 +132,24 @@ def _newton_step(gx: Tensor, gy: Tensor, xx: Tensor, xy: Tensor, yy: Tensor, rid
     return torch.where(singular[..., None], 0.0, step)
 
 
+def decode_simcc(
+    x: Float[Tensor, "b k bins_x"], y: Float[Tensor, "b k bins_y"], split_ratio: float
+) -> tuple[Float[Tensor, "b k 2"], Float[Tensor, "b k"]]:
+    """The largest bins along both axes in crop pixels (SimCC, Li et al. 2022, as mmpose's codec decodes it).
+
+    The score is the smaller of both maxima; a keypoint whose score is not positive lies at bin -1.
+
+    Args:
+        x: the network's bins along the width.
+        y: the network's bins along the height.
+        split_ratio: bins per pixel.
+    """
+    (best_x, column), (best_y, row) = x.max(dim=-1), y.max(dim=-1)
+    score = torch.minimum(best_x, best_y)
+    bins = torch.stack([column, row], dim=-1).to(x.dtype)
+    return torch.where(score[..., None] > 0, bins, -1.0) / split_ratio, score
+
+
 def soft_argmax(
     logits: Float[Tensor, "b k h w"], beta: float = 1.0, debias: bool = False
 ) -> tuple[Float[Tensor, "b k 2"], Float[Tensor, "b k h w"]]:

@@ -211,7 +211,8 @@ def infer_crops(
 ) -> InferredBatch:
     """The network's prediction for persons that are cut out already; arguments as of `infer_batches`."""
     pixels = torch.from_numpy(crops.pixels).to(network.device)
-    output = predict(network, network.input_spec.normalise(pixels), skeleton.flip_pairs if flip else None)
+    box_wh_px = torch.from_numpy(crops.boxes_xywh[:, 2:]).float()
+    output = predict(network, network.input_spec.normalise(pixels), skeleton.flip_pairs if flip else None, box_wh_px)
     xy = apply_affine(invert_affine(crops.affines), output.xy_px.double().cpu().numpy())
     sigma = None
     if output.sigma_px is not None:

@@ -34,11 +34,12 @@ from fitting.methods.catalogue import METHODS
 from pose2d.console.progress import meter, say
 from pose2d.errors import InputError
 from pose2d.files.storage import write_json
+from pose2d.networks.onnx_network import is_onnx
 from pose2d.parallel import usable_cores
 
 _OF_THE_MACHINE = ("fresh", "engine", "workers", "address", "threads")
 """Options that change how a run is done and not its results."""
-_PATHS = ("root", "out", "body_dir", "regressor", "initial", "checkpoint", "ccnet")
+_PATHS = ("root", "out", "body_dir", "regressor", "initial", "checkpoint", "network_config", "ccnet")
 _BY_CONTENT = (*_PATHS, "sequences", "constants")
 """Options that the manifest records in another way: files by their hashes, sequences by name, constants resolved."""
 
@@ -174,6 +175,8 @@ def _start(
 ) -> Generator[Done[SequenceRef, Outcome]]:
     """The sequences' outcomes from the engine that was asked for, as they come."""
     here = replace(options, **{name: _absolute(getattr(options, name)) for name in _PATHS})
+    if is_onnx(options.network):
+        here = replace(here, network=str(Path(options.network).absolute()))
     load = partial(load_job_of_worker, here, tuple(weightings), code_hash())
     items = [replace(sequence, path=_absolute(sequence.path)) for sequence in sequences]
     if options.engine == "ray":

@@ -14,9 +14,14 @@ class Networks:
     """Also write the rows here."""
     names: tuple[str, ...] = ()
     """Only these networks; all when none is named."""
+    inspect: Path | None = None
+    """List inputs, outputs and candidate features of this ONNX file instead."""
 
     def run(self) -> None:
         """Measure and print."""
+        if self.inspect is not None:
+            print("\n".join(describe_onnx(self.inspect)))
+            return
         from pose2d.files.storage import write_json
         from pose2d.networks.catalogue import NETWORKS
         from pose2d.networks.measure import measure_network
@@ -43,3 +48,24 @@ class Networks:
         """Further figures of a network by the title of their column; none here, CCNet's on the command line."""
         del name  # for the class that adds them
         return {}
+
+
+def describe_onnx(path: Path) -> list[str]:
+    """Lines on an ONNX file: what goes in, what comes out, and which inner tensors a CCNet could read."""
+    from pose2d.networks.onnx_config import told
+    from pose2d.networks.onnx_files import feature_candidates, read_onnx
+
+    file = read_onnx(path)
+
+    def listed(names: list[str]) -> list[str]:
+        return [f"  {name}  {told(file.shapes.get(name, ()))}" for name in names]
+
+    candidates = feature_candidates(file)
+    return [
+        f"inputs of {path}",
+        *listed(file.inputs),
+        "outputs",
+        *listed(file.outputs),
+        "candidate features (feature = NAME in a TOML), nearest to the outputs first",
+        *(f"  {name}  {told(shape)}" for name, shape in candidates),
+    ]

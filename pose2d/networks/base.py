@@ -86,6 +86,8 @@ class PoseNetwork(ABC):
         input_spec: how its input is made from an image.
         has_flip_test: whether `average_flipped` can be called, and is. Without it, keypoints are those of the images as
             they are, whether or not a flip test is asked for; `--no-flip` takes it from a network.
+        reads_boxes: whether calling it takes the width and height of each person's box in image pixels, (b, 2), beside
+            the images, as a network does that brings its own CCNet.
         cell_px: side of a cell of its heatmaps in crop pixels; None where it has no heatmaps.
         target_cells: standard deviation l~ of the heatmaps that it was trained on, in cells (equation 2); None where
             that is unknown or it has no heatmaps.
@@ -96,6 +98,7 @@ class PoseNetwork(ABC):
     num_keypoints: int
     input_spec: InputSpec
     has_flip_test: bool = False
+    reads_boxes: bool = False
     cell_px: float | None = None
     target_cells: float | None = None
     instance_score: str = "mean-above-0.2"
@@ -123,7 +126,7 @@ class PoseNetwork(ABC):
         """Move to a device; a network that cannot move stays, and `device` says where."""
 
     @abstractmethod
-    def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Any:
+    def __call__(self, images: Float[Tensor, "b 3 h w"], *boxes: Any) -> Any:
         """The raw prediction for normalised images."""
 
     def average_flipped(self, raw: Any, flipped: Any, flip_pairs: Sequence[tuple[int, int]]) -> Any:
@@ -203,7 +206,10 @@ def flip_permutation(num_keypoints: int, flip_pairs: Sequence[tuple[int, int]]) 
 
 
 def predict(
-    network: PoseNetwork, images: Float[Tensor, "b 3 h w"], flip_pairs: Sequence[tuple[int, int]] | None = None
+    network: PoseNetwork,
+    images: Float[Tensor, "b 3 h w"],
+    flip_pairs: Sequence[tuple[int, int]] | None = None,
+    box_wh_px: Float[Tensor, "b 2"] | None = None,
 ) -> NetworkOutput:
     """Coordinates, scores and features of normalised images, without gradients.
 
@@ -212,9 +218,11 @@ def predict(
         images: normalised images (:meth:`InputSpec.normalise`).
         flip_pairs: pairs of mirrored keypoints; given, the flip test is made (as most published figures were) where
             the network has one. The feature is that of the unflipped images.
+        box_wh_px: width and height of the persons' boxes in image pixels, for networks that read them.
     """
+    boxes = (box_wh_px,) if network.reads_boxes else ()
     with torch.inference_mode():
-        raw = network(images)
+        raw = network(images, *boxes)
         if flip_pairs is not None and network.has_flip_test:
-            raw = network.average_flipped(raw, network(images.flip(-1)), flip_pairs)
+            raw = network.average_flipped(raw, network(images.flip(-1), *boxes), flip_pairs)
         return network.decode(raw)

@@ -94,7 +94,8 @@ def require_known(name: str) -> None:
     """
     if name not in NETWORKS:
         raise InputError(
-            f"there is no network {name!r}; known are {', '.join(NETWORKS)}; one of your own is package.module:factory"
+            f"there is no network {name!r}; known are {', '.join(NETWORKS)}; one of your own is package.module:factory "
+            "or model.onnx"
         )
 
 

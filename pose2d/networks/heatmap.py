@@ -90,7 +90,7 @@ class HeatmapNetwork(TorchPoseNetwork):
     def decode(self, raw: HeatmapPrediction) -> NetworkOutput:
         """Coordinates in crop pixels, and the maps' maxima as scores."""
         heatmaps = raw.heatmaps.float() if raw.heatmaps.dtype == torch.bfloat16 else raw.heatmaps
-        heatmap_wh = (heatmaps.shape[3], heatmaps.shape[2])
+        heatmap_wh = (int(heatmaps.shape[3]), int(heatmaps.shape[2]))
         if self.decoding == "expected-oks":
             xy, score = decode_expected_oks(heatmaps, self._falloffs(heatmaps))
         else:

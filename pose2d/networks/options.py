@@ -13,8 +13,10 @@ class NetworkOptions:
     """Which pose network, with which weights, and how it is run."""
 
     network: str = "sbl-small"
-    """A name of the catalogue (`networks` lists them), or package.module:factory, a Python function that returns a
-    PoseNetwork."""
+    """A name of the catalogue (`networks` lists them), or model.onnx, or package.module:factory, a Python function that
+    returns a PoseNetwork."""
+    network_config: Path | None = None
+    """TOML that says what an ONNX file does not; by default the one of its name beside it, where there is one."""
     checkpoint: Path | None = None
     """Its checkpoint; the packaged one of the small networks by default. A factory gets it as its argument."""
     input_size: tuple[int, int] | None = None

@@ -16,6 +16,7 @@ from pose2d.networks.catalogue import Size, allocate_network, build_network, req
 from pose2d.networks.checkpoints import LoadedCheckpoint, load_checkpoint
 from pose2d.networks.factories import build_from_factory, check_network, is_factory
 from pose2d.networks.heatmap import HeatmapNetwork
+from pose2d.networks.onnx_network import is_onnx, load_onnx
 from pose2d.networks.options import NetworkOptions
 from pose2d.skeletons import COCO17, Skeleton
 
@@ -86,7 +87,7 @@ class LoadedNetwork:
 
 def is_foreign(name: str) -> bool:
     """Whether a network's name is not one of the catalogue but says where a network of a user's own is."""
-    return is_factory(name)
+    return is_onnx(name) or is_factory(name)
 
 
 def load_by_options(options: NetworkOptions, skeleton: Skeleton, trainable: bool = False) -> LoadedNetwork:
@@ -103,6 +104,8 @@ def load_by_options(options: NetworkOptions, skeleton: Skeleton, trainable: bool
     """
     if options.threads > 0:
         torch.set_num_threads(options.threads)
+    if options.network_config is not None and not is_onnx(options.network):
+        raise InputError(f"--network-config is for ONNX files, and --network is {options.network}")
     loaded = _load_foreign(options, skeleton) if is_foreign(options.network) else _load(options, skeleton, trainable)
     if options.decoding is not None:
         _set_decoding(loaded.network, options.network, options.decoding, skeleton)
@@ -129,10 +132,18 @@ def _load_foreign(options: NetworkOptions, skeleton: Skeleton) -> LoadedNetwork:
     for flag, given in (("--input-size", options.input_size is not None), ("--expert", options.expert != 0)):
         if given:
             raise InputError(f"{flag} is for networks of the catalogue: {options.network} says itself what it is")
-    network, files = build_from_factory(options.network, options.checkpoint)
+    network, files = _build_foreign(options, skeleton)
     check_network(network, options.network, skeleton)
     record = LoadedCheckpoint(options.network, network.identity, "a network of the user's own", 0)
     return LoadedNetwork(network, record, options, tuple(files))
+
+
+def _build_foreign(options: NetworkOptions, skeleton: Skeleton) -> tuple[PoseNetwork, list[Path]]:
+    if not is_onnx(options.network):
+        return build_from_factory(options.network, options.checkpoint)
+    if options.checkpoint is not None:
+        raise InputError(f"--checkpoint {options.checkpoint}: {options.network} holds its weights itself, leave it out")
+    return load_onnx(options.network, len(skeleton), options.network_config)
 
 
 def _set_decoding(network: PoseNetwork, name: str, decoding: Decoding, skeleton: Skeleton) -> None:
