@@ -80,6 +80,11 @@ COMMANDS = {
         "and apply them",
         "--results A.json --calibrator CAL --out B.json",
     ),
+    "calibrate-file shift": Entry(
+        "calibration.commands.calibrate_file:CalibrateFileShift",
+        "and judge them on other data",
+        "--annotations GT2.json --results C.json --calibrators CAL",
+    ),
     "networks": Entry(
         "calibration.commands.networks:NetworksWithCCNet",
         "list pose networks and their cost",

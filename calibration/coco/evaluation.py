@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from calibration import aggregation
 from calibration.coco.accuracy import Accuracy, accuracy_of
@@ -77,7 +77,8 @@ class EvaluationRow:
         keypoint, instance: calibration; keypoint is None where the row has no keypoint confidences.
         intervals: of AP, AP50, AP75, APM, APL, AR and AR - AP; empty without bootstrap.
         ap_difference: to the first row of the same part, with its paired interval; None in that row.
-        confidence, accuracy: what was judged, for figures.
+        confidence, accuracy: what was judged, for figures and thresholds.
+        image: number of each detection's image.
     """
 
     source: str
@@ -92,6 +93,7 @@ class EvaluationRow:
     ap_difference: tuple[float, Interval | None] | None
     confidence: Confidence
     accuracy: Accuracy
+    image: Int[np.ndarray, " n"]
     keypoint_names: tuple[str, ...]
 
     @property
@@ -273,6 +275,7 @@ def _judge(
         ap_difference=None,
         confidence=confidence,
         accuracy=accuracy,
+        image=matches.detections.image,
         keypoint_names=matches.truth.skeleton.keypoints,
     )
     return row, ap_samples

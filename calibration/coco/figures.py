@@ -11,6 +11,7 @@ import numpy as np
 from calibration.coco import metrics
 from calibration.coco.evaluation import EvaluationRow, KeypointEvaluation
 from calibration.coco.matching import RECALL_THRESHOLDS
+from calibration.coco.thresholds import precision_curve
 from pose2d.files.storage import atomic_path
 
 _DPI = 130
@@ -221,9 +222,37 @@ def _keypoint_ece(rows: Sequence[EvaluationRow]) -> Any:
     return figure
 
 
+def _thresholds(rows: Sequence[EvaluationRow]) -> Any:
+    """Share of right keypoints and persons at or above each score, with the bound that is guaranteed."""
+    shown = [row for row in rows if row.confidence_name == "as given"]
+    figure, axes = _figure(2, width=5.6, height=3.9)
+    drawn = False
+    for axis, kind in zip(axes[0], ("keypoints", "persons")):
+        for number, row in enumerate(shown):
+            known = ~np.isnan(row.accuracy.keypoint_oks)
+            image = np.broadcast_to(row.image[:, None], known.shape)[known]
+            samples = _samples(row, "instances" if kind == "persons" else kind)
+            if samples is None:
+                continue
+            image = row.image[row.accuracy.judged] if kind == "persons" else image
+            curve = np.array(precision_curve(samples[0], samples[1] >= 0.5, image))
+            if len(curve) == 0:
+                continue
+            drawn = True
+            label = row.source if len(shown) > 1 else "precision"
+            axis.plot(curve[:, 0], curve[:, 2], color=f"C{number}", label=label)
+            axis.plot(curve[:, 0], curve[:, 3], color=f"C{number}", linestyle=":", label=f"{label}, guaranteed")
+        axis.set_title(f"{kind}: right is OKS >= 0.5", fontsize=10)
+        axis.set(xlabel="score >=", ylabel="share of right ones", ylim=(0, 1.01))
+        if axis.lines:
+            axis.legend(fontsize=7)
+    return figure if drawn else None
+
+
 _FIGURES: dict[str, Callable[[Sequence[EvaluationRow]], Any]] = {
     "precision_recall": _precision_recall,
     "reliability": _reliability,
     "sparsification": _sparsification,
     "keypoint_ece": _keypoint_ece,
+    "thresholds": _thresholds,
 }

@@ -15,6 +15,9 @@ from calibration.coco.json_files import Source, source_name
 from pose2d.errors import InputError
 from pose2d.skeletons import BODY_SHARE_OF_BOX, COCO17, WHOLEBODY133, Skeleton
 
+_SAME_BOX = 0.01
+"""Boxes that differ by less, relative to their size, from those around the keypoints say nothing of the crop."""
+
 
 @dataclass(frozen=True)
 class KeypointTruth:
@@ -176,7 +179,7 @@ def read_detections(source: Source, truth: KeypointTruth | None) -> KeypointDete
         raw_score=columns.third,
         score=columns.score,
         area=_detected_area(columns),
-        centres=columns.centres,
+        centres=_crop_centres(columns),
         part_scores={"body": columns.score} | columns.part_scores if skeleton is WHOLEBODY133 else {},
         entries=columns.entries,
     )
@@ -195,6 +198,23 @@ def _image_of(columns: ResultColumns, truth: KeypointTruth | None, name: str) ->
             "are the two files of the same set?"
         )
     return image if len(image) == len(columns.entries) else image[columns.entries]
+
+
+def _crop_centres(columns: ResultColumns) -> np.ndarray | None:
+    """Where a top-down network looked: `center`, or the middle of `bbox` where that is not the box of the keypoints.
+
+    (pycocotools' loadRes writes the latter into results without a box.)
+    """
+    boxes = columns.boxes_xywh
+    if columns.centres is not None or boxes is None or not (boxes[:, 2:] > 0).all():
+        return columns.centres
+    low, high = extremes(columns.xy_px)
+    pose = np.stack([low[0], low[1], high[0], high[1]], axis=1)
+    difference = np.abs(pose - np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])).max(axis=1)
+    if np.median(difference / boxes[:, 2:].max(axis=1)) < _SAME_BOX:
+        return None
+    centres: np.ndarray = boxes[:, :2] + boxes[:, 2:] / 2
+    return centres
 
 
 def _detected_area(columns: ResultColumns) -> np.ndarray:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 from rich.console import Console
 
 from calibration.coco.bootstrap import Interval
-from calibration.coco.evaluation import EvaluationRow, KeypointEvaluation
+from calibration.coco.evaluation import COCO_PART, EvaluationRow, KeypointEvaluation
 from calibration.coco.metrics import Calibration
+from calibration.coco.thresholds import DELTA, Threshold
 from pose2d.tables import Cell, Number, ResultTable, Section, print_tables
 
 _STATS = ("AP50", "AP75", "APM", "APL", "AR")
@@ -44,6 +45,81 @@ def evaluation_tables(evaluation: KeypointEvaluation) -> list[ResultTable]:
         texts=2,
     )
     return [ranking, calibration]
+
+
+def threshold_table(
+    thresholds: Sequence[tuple[str, Threshold]],
+) -> ResultTable:
+    """Scores above which a keypoint or a person is right; of each, its row's name stands before it."""
+    sections = [
+        Section(
+            name,
+            [
+                [
+                    found.kind,
+                    f"OKS >= {found.right_oks:g}",
+                    f"{100 * found.precision:g} %",
+                    Number(found.threshold),
+                    Number(found.kept, digits=1, factor=100.0),
+                    Number(found.found, found.lower, 1.0, digits=1, factor=100.0),
+                ]
+                for _, found in group
+            ],
+        )
+        for name, group in groupby(thresholds, lambda pair: pair[0])
+    ]
+    return ResultTable(
+        "Thresholds: scores from which keypoints and persons are right with the wanted precision",
+        ("of", "right", "wanted", "score >=", "kept, %", "precision, %"),
+        tuple(sections),
+        (
+            f"[low, 100]: the precision is above low with {100 * (1 - DELTA):g} % (Clopper and Pearson, images as "
+            "clusters). –: none is proven.",
+            "Persons: duplicates and false alarms are wrong however good their poses are.",
+        ),
+        texts=3,
+    )
+
+
+def zoo_table(
+    evaluation: KeypointEvaluation, won_back: Mapping[str, Mapping[str, Number]] | None = None
+) -> ResultTable:
+    """One row for each part and file: AP, AR, what its confidences cost it, and what calibrators win back.
+
+    Args:
+        evaluation: with the rows "as given" and "oracle" of each.
+        won_back: AP gained on unseen images, by file and method.
+    """
+    won_back = won_back or {}
+    methods = list(dict.fromkeys(method for gains in won_back.values() for method in gains))
+    rows: list[list[Cell]] = []
+    for (source, part), group in groupby(evaluation.rows, lambda row: (row.source, row.part)):
+        by_name = {row.confidence_name: row for row in group}
+        given, oracle = by_name["as given"], by_name["oracle"]
+        undefined = given.stats.AP < 0
+        lost = float("nan") if undefined else oracle.stats.AP - given.stats.AP
+        cells: list[Cell] = [
+            source if part == COCO_PART else f"{source}, {part}",
+            _percent(given.stats.AP, given.intervals.get("AP")),
+            _percent(given.stats.AR),
+            Number(lost, digits=1, factor=100.0),
+            *(Number(c.pearson if c else float("nan"), digits=2) for c in (given.keypoint, given.instance)),
+            *(Number(c.ece if c else float("nan"), digits=2) for c in (given.keypoint, given.instance)),
+        ]
+        gains = won_back.get(source, {})
+        rows.append(cells + [gains.get(method) for method in methods])
+    return ResultTable(
+        "Files side by side",
+        (
+            *("file", "AP", "AR", "lost", "r, kp.", "r, pers.", "ECE, kp.", "ECE, pers."),
+            *(f"{method}" for method in methods),
+        ),
+        (Section(None, rows),),
+        (
+            "lost: AP of the oracle's order less AP as given. r: Pearson's correlation of confidence and OKS.",
+            *(["Methods: AP won on images that the calibrator has not seen."] if methods else []),
+        ),
+    )
 
 
 def _by_source(

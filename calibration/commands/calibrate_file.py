@@ -79,6 +79,39 @@ class CalibrateFileApply:
         print(f"wrote {self.out}: {len(entries):,} detections with calibrated scores")
 
 
+@dataclass(frozen=True)
+class CalibrateFileShift:
+    """Judge calibrators on results that they were not fitted to: other images, other boxes, another network."""
+
+    annotations: Path
+    """COCO annotation file of images that the calibrators have not seen."""
+    results: tuple[Path, ...]
+    """One or more results files of these images."""
+    calibrators: tuple[Path, ...]
+    """One or more files that `calibrate-file fit` wrote."""
+    json: Path | None = None
+    """Write the table here."""
+    bootstrap: int = 1000
+    """Resamples of the images for the intervals; 0 for none."""
+    seed: int = 0
+    """Of the resamples."""
+
+    def run(self) -> None:
+        """Judge every calibrator on every file, and print a table."""
+        from calibration.commands.coco_eval import named
+        from calibration.file_calibration.files import load_calibrator
+        from calibration.file_calibration.shift import judge_shift, shift_table
+        from pose2d.files.storage import write_json
+        from pose2d.tables import print_tables
+
+        calibrators = {name: load_calibrator(path) for name, path in named(self.calibrators, "--calibrators").items()}
+        table = shift_table(judge_shift(self.annotations, named(self.results), calibrators, self.bootstrap, self.seed))
+        print_tables([table])
+        if self.json is not None:
+            write_json(self.json, table.as_json())
+            print(f"wrote {self.json}")
+
+
 def _print_notes(notes: Iterable[str]) -> None:
     from pose2d.tables import wide_console
 

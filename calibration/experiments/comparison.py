@@ -1,7 +1,8 @@
 """Confidences of the same keypoints side by side: how they rank (AP) and how well they predict accuracy.
 
-Every method judges the same prediction, one per person at its annotated box, so the poses, and with them AR, are the
-same for all; what differs is AP. Its differences have paired bootstrap intervals over images.
+Every method judges the same prediction, one per person at its annotated box, so the poses are the same for all; what
+differs is AP. (AR moves in its second decimal: in an image of several persons the confidence decides which detection
+chooses its person first.) Differences of AP have paired bootstrap intervals over images.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class ComparedConfidence:
 
     Attributes:
         name: of the method.
-        ap, ar: in [0, 1]; AR does not depend on the confidence.
+        ap, ar: in [0, 1]; AR hardly depends on the confidence, which decides who chooses first.
         ap_interval: 95 %, over images.
         gains: AP less that of other methods, with paired intervals, by the other's name.
         keypoint, instance: how well confidences predict OKS; None for a method without keypoint confidences.
@@ -160,7 +161,9 @@ def comparison_table(rows: Sequence[ComparedConfidence], references: Sequence[st
         title,
         (*columns, "ECE", "AUSE", "iECE", "iAUSE", "AUC"),
         (Section(None, [_cells(row, references) for row in rows]),),
-        (f"AR {100 * rows[0].ar:.1f} for all. Gains in points, with paired 95 % intervals over images.",),
+        (
+            f"AR {100 * rows[0].ar:.1f} with the first, the same for all but for ties of who chooses first. Gains in points, with paired 95 % intervals over images.",
+        ),
     )
 
 

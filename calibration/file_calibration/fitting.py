@@ -90,7 +90,7 @@ def fit_calibrator(
     Raises:
         InputError: too few detections stand for a person, or in too few images, or no score varies.
     """
-    sample = _Sample(matches, accuracy, crops, _error_px(matches, accuracy))
+    sample = _Sample(matches, accuracy, crops, error_px(matches, accuracy))
     _require_enough(sample, method)
     fold_of_image = _deal(sample, seed)
     fold = fold_of_image[sample.detections.image]
@@ -134,7 +134,8 @@ def fit_calibrator(
     return FileFit(calibrator, joined(unseen, parts), sample.error_px)
 
 
-def _error_px(matches: KeypointMatches, accuracy: Accuracy) -> np.ndarray:
+def error_px(matches: KeypointMatches, accuracy: Accuracy) -> Float[np.ndarray, "n k"]:
+    """Distance of each keypoint to its truth in image pixels, NaN where there is none."""
     offset = matches.detections.xy_px - matches.truth.xy_px[accuracy.person]
     return np.where(np.isnan(accuracy.keypoint_oks), np.nan, np.hypot(offset[:, :, 0], offset[:, :, 1]))
 

@@ -15,7 +15,7 @@ from calibration.file_calibration.features import KEYPOINT_INPUTS, PERSON_INPUTS
 
 WIDTH, LAYERS, MIXED, HIDDEN = 32, 2, 24, 32
 """Channels of a keypoint, pairs of mixing layers, hidden units over keypoints and over channels."""
-_CHUNK = 2048
+_CHUNK = 512
 """Persons calibrated at a time: few enough that their activations stay in the cache."""
 
 

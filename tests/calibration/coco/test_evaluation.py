@@ -96,7 +96,8 @@ def test_json_has_the_promised_keys(
     for words in ("as given", "83.3 [", "AR - AP", "Pearson", "17 of 8500 keypoint confidences lie outside"):
         assert words in printed
     pictures = {path.name for path in (tmp_path / "plots").iterdir()}
-    assert pictures == {"precision_recall.png", "reliability.png", "sparsification.png", "keypoint_ece.png"}
+    names = ("precision_recall", "reliability", "sparsification", "keypoint_ece", "thresholds")
+    assert pictures == {f"{name}.png" for name in names}
 
 
 def test_bottom_up_files_have_no_keypoint_confidences(shared_data: Path) -> None:
