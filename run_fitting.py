@@ -83,7 +83,7 @@ COMMANDS = {
     "calibrate-file shift": Entry(
         "calibration.commands.calibrate_file:CalibrateFileShift",
         "and judge them on other data",
-        "--annotations GT2.json --results C.json --calibrators CAL",
+        "--annotations GT.json --results C.json --calibrators CAL",
     ),
     "networks": Entry(
         "calibration.commands.networks:NetworksWithCCNet",

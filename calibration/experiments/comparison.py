@@ -162,7 +162,8 @@ def comparison_table(rows: Sequence[ComparedConfidence], references: Sequence[st
         (*columns, "ECE", "AUSE", "iECE", "iAUSE", "AUC"),
         (Section(None, [_cells(row, references) for row in rows]),),
         (
-            f"AR {100 * rows[0].ar:.1f} with the first, the same for all but for ties of who chooses first. Gains in points, with paired 95 % intervals over images.",
+            f"AR {100 * rows[0].ar:.1f} with the first; others differ by who chooses first alone. "
+            "Gains in points, with paired 95 % intervals over images.",
         ),
     )
 

@@ -78,7 +78,7 @@ def judge_shift(
             confidences[title] = in_file_order(found, detections)
             share, per_keypoint = covered(errors, found.radius_px)
             known = per_keypoint[~np.isnan(per_keypoint)]
-            parts[title] = (share, float(known.min()), float(known.max())), notes_on(calibrator, detections, crops)
+            parts[title] = (share, float(known.min()), float(known.max())), notes_on(calibrator, detections)
         evaluation = evaluate_keypoints(annotations, source, confidences, bootstrap=bootstrap, seed=seed)
         for title, calibrator in calibrators.items():
             coverage, notes = parts[title]
