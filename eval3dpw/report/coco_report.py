@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,37 @@ _RANKING = ("AP", "AP50", "AP75", "APM", "APL", "AR")
 _REFERENCES = ("constant", "random", "oracle")
 _SEED = 0
 _MOST_SAMPLES = 200_000
+
+
+@dataclass(frozen=True)
+class CocoPage:
+    """What the page shows of an evaluation, ready for JSON; the template reads it by these names."""
+
+    title: str
+    num_images: int
+    num_persons: int
+    num_detections: int
+    rows: list[str]
+    """Short names of the confidences."""
+    shown: str
+    """The one that is shown first."""
+    colours: dict[str, str]
+    ranking: list[dict[str, Any]]
+    """AP and its kin of each row, per cent."""
+    instances: dict[str, Any] | None
+    """Charts of whole instances."""
+    confidence: dict[str, Any] | None
+    """Charts of keypoints."""
+    notes: list[str]
+    record: dict[str, Any]
+    """How it was made."""
+    metrics: dict[str, str] = field(default_factory=lambda: {"AP": "AP"})
+    columns: tuple[str, ...] = _RANKING
+
+    def data(self) -> dict[str, Any]:
+        """The part that the page's scripts read."""
+        names = ("rows", "shown", "colours", "metrics", "confidence")
+        return {name: getattr(self, name) for name in names} | {"frames": []}
 
 
 def write_coco_report(
@@ -34,24 +66,21 @@ def write_coco_report(
     """
     names = unique_names(evaluation.rows)
     methods = [name for name, row in zip(names, evaluation.rows) if row.confidence_name not in _REFERENCES]
-    content = {
-        "title": "coco-eval: " + ", ".join(dict.fromkeys(row.source for row in evaluation.rows)),
-        "num_images": evaluation.num_images,
-        "num_persons": evaluation.num_persons,
-        "num_detections": evaluation.num_detections,
-        "rows": names,
-        "shown": methods[0] if methods else names[0],
-        "colours": {name: hex_colour(colour) for name, colour in row_colours(tuple(names)).items()},
-        "metrics": {"AP": "AP"},
-        "ranking": [_ranking(name, row) for name, row in zip(names, evaluation.rows)],
-        "columns": _RANKING,
-        "instances": _charts(dict(zip(names, evaluation.rows)), instances=True),
-        "confidence": _charts(dict(zip(names, evaluation.rows)), instances=False),
-        "notes": list(evaluation.notes),
-        "record": dict(record or {}),
-    }
-    data = {key: content[key] for key in ("rows", "shown", "colours", "metrics", "confidence")} | {"frames": []}
-    return write_page("report_coco.html.j2", content, data, out_html)
+    page = CocoPage(
+        title="coco-eval: " + ", ".join(dict.fromkeys(row.source for row in evaluation.rows)),
+        num_images=evaluation.num_images,
+        num_persons=evaluation.num_persons,
+        num_detections=evaluation.num_detections,
+        rows=names,
+        shown=methods[0] if methods else names[0],
+        colours={name: hex_colour(colour) for name, colour in row_colours(tuple(names)).items()},
+        ranking=[_ranking(name, row) for name, row in zip(names, evaluation.rows, strict=True)],
+        instances=_charts(dict(zip(names, evaluation.rows, strict=True)), instances=True),
+        confidence=_charts(dict(zip(names, evaluation.rows, strict=True)), instances=False),
+        notes=list(evaluation.notes),
+        record=dict(record or {}),
+    )
+    return write_page("report_coco.html.j2", page, page.data(), out_html)
 
 
 def unique_names(rows: Sequence[EvaluationRow]) -> list[str]:

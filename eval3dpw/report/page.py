@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -24,12 +24,21 @@ TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("report_page.js", "report_charts.js", "report_viewer.js")
 
 
-def write_page(template: str, content: Mapping[str, Any], data: Mapping[str, Any], out_html: str | Path) -> Path:
+@runtime_checkable
+class Page(Protocol):
+    """What a template shows."""
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """How it was made."""
+
+
+def write_page(template: str, page: Page, data: Mapping[str, Any], out_html: str | Path) -> Path:
     """Render a template and write it, whole or not at all; returns its path.
 
     Args:
         template: file in `templates/`.
-        content: what the template shows, as `page`; its `record` is printed as JSON.
+        page: what the template shows; its `record` is printed as JSON.
         data: what the scripts read.
         out_html: the page to write.
 
@@ -43,11 +52,11 @@ def write_page(template: str, content: Mapping[str, Any], data: Mapping[str, Any
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     text = environment.get_template(template).render(
-        page=content,
+        page=page,
         style=_file("report.css"),
         scripts=[_file(name) for name in _SCRIPTS],
         data=json_block(data),
-        record=json.dumps(_finite(content["record"]), indent=1, ensure_ascii=False),
+        record=json.dumps(_finite(page.record), indent=1, ensure_ascii=False),
     )
     with atomic_path(out) as partial:
         partial.write_text(text, encoding="utf-8")

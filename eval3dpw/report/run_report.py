@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,6 @@ from eval3dpw.results.layout import REPORT_FILE, TIMINGS_FILE, errors_file
 from fitting.body_fits import Reason
 from pose2d.console.progress import track as progress
 from pose2d.files.storage import read_json
-
-_READ_BY_SCRIPTS = ("rows", "shown", "colours", "metrics", "series", "confidence", "convergence", "scenes")
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,53 @@ class ReportLimits:
     scene_tracks: int = 2
 
 
+@dataclass(frozen=True)
+class RunPage:
+    """What the page shows of a run, ready for JSON; the template reads it by these names."""
+
+    title: str
+    protocol: str
+    num_frames: int
+    num_tracks: int
+    rows: list[str]
+    """Initial predictions and weightings, as in the table."""
+    shown: str
+    """The row that is shown first."""
+    colours: dict[str, str]
+    """Of rows and truth, as CSS writes them."""
+    headline: list[dict[str, Any]]
+    """Rows of the summary: errors with intervals and differences."""
+    extra: list[dict[str, Any]]
+    """Further columns of that table: heading and one value per row."""
+    tracks: list[dict[str, Any]]
+    joints: dict[str, Any] | None
+    series: list[dict[str, Any]]
+    """Error against time of each track."""
+    confidence: dict[str, Any] | None
+    convergence: list[dict[str, Any]]
+    frames: list[dict[str, Any]]
+    scenes: list[dict[str, Any]]
+    failed: dict[str, str]
+    """Why sequences could not be used, by name."""
+    notes: list[str]
+    """What a reader of the numbers must know."""
+    told: list[str]
+    """What the page leaves out."""
+    command_line: str
+    record: dict[str, Any]
+    """How the run was made."""
+    metrics: dict[str, str] = field(default_factory=lambda: {name: METRICS[name].title for name in ERRORS})
+    """Titles of the errors by name."""
+    initial: str = INITIAL
+    truth: str = TRUTH
+
+    def data(self) -> dict[str, Any]:
+        """The part that the page's scripts read."""
+        names = ("rows", "shown", "colours", "metrics", "series", "confidence", "convergence", "scenes")
+        frames = [{"overlays": frame["overlays"], "sides": frame["sides"]} for frame in self.frames]
+        return {name: getattr(self, name) for name in names} | {"frames": frames}
+
+
 def write_report(
     run_folder: str | Path,
     out_html: str | Path | None = None,
@@ -69,14 +114,12 @@ def write_report(
         InputError: the folder holds no finished run, or the page cannot be written there.
     """
     run = load_run(run_folder, root)
-    content = gather(run, limits or ReportLimits(), best_rasteriser())
-    data = {key: content[key] for key in _READ_BY_SCRIPTS}
-    data["frames"] = [{"overlays": frame["overlays"], "sides": frame["sides"]} for frame in content["frames"]]
-    return write_page("report.html.j2", content, data, out_html or run.folder / REPORT_FILE)
+    page = gather(run, limits or ReportLimits(), best_rasteriser())
+    return write_page("report.html.j2", page, page.data(), out_html or run.folder / REPORT_FILE)
 
 
-def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[str, Any]:
-    """Everything the page shows, ready for JSON."""
+def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> RunPage:
+    """Everything the page shows."""
     told: list[str] = []
     names = [track["track"] for track in run.summary["tracks"]]
     fitted = [name for name in names if run.fit_files(name)]
@@ -87,37 +130,37 @@ def gather(run: Run, limits: ReportLimits, rasteriser: MeshRasteriser) -> dict[s
     elif run.dataset is None:
         told.append("The dataset of this run is not there: no images, no truth, no errors of single frames and joints.")
     tables = error_tables(run, fitted, limits, told)
-    return {
-        "title": f"{run.summary.get('command', 'run')}: {run.folder.resolve().name}",
-        "protocol": run.summary["protocol"],
-        "num_frames": run.summary["num_frames"],
-        "num_tracks": run.summary["num_tracks"],
-        "rows": list(run.rows),
-        "initial": INITIAL,
-        "truth": TRUTH,
-        "shown": run.favourite,
-        "colours": {row: hex_colour(colour) for row, colour in colours.items()} | {TRUTH: hex_colour(TRUTH_COLOUR)},
-        "metrics": {name: METRICS[name].title for name in ERRORS},
-        "headline": run.summary["rows"],
-        "extra": extra_columns(run.summary["rows"]),
-        "tracks": run.summary["tracks"],
-        "joints": joint_rows(tables),
-        "series": error_series(tables, limits, told),
-        "confidence": confidence_charts(run, names),
-        "convergence": convergence(list(solved.values())),
-        "frames": frame_pictures(run, tables, solved, limits, rasteriser, colours),
-        "scenes": scenes(run, tables, fitted, limits, told),
-        "failed": run.summary.get("failed_sequences", {}),
-        "notes": notes(dict(run.summary)) if "bootstrap" in run.summary else [],
-        "told": told,
-        "command_line": command_line(run),
-        "record": {
-            key: run.summary[key]
-            for key in ("command", "configuration", "versions", "seconds", "num_threads", "inputs")
-            if key in run.summary
-        }
-        | ({"timings": read_json(path)} if (path := run.folder / TIMINGS_FILE).is_file() else {}),
-    }
+    return RunPage(
+        title=f"{run.summary.get('command', 'run')}: {run.folder.resolve().name}",
+        protocol=run.summary["protocol"],
+        num_frames=run.summary["num_frames"],
+        num_tracks=run.summary["num_tracks"],
+        rows=list(run.rows),
+        shown=run.favourite,
+        colours={row: hex_colour(colour) for row, colour in colours.items()} | {TRUTH: hex_colour(TRUTH_COLOUR)},
+        headline=run.summary["rows"],
+        extra=extra_columns(run.summary["rows"]),
+        tracks=run.summary["tracks"],
+        joints=joint_rows(tables),
+        series=error_series(tables, limits, told),
+        confidence=confidence_charts(run, names),
+        convergence=convergence(list(solved.values())),
+        frames=frame_pictures(run, tables, solved, limits, rasteriser, colours),
+        scenes=scenes(run, tables, fitted, limits, told),
+        failed=run.summary.get("failed_sequences", {}),
+        notes=notes(dict(run.summary)) if "bootstrap" in run.summary else [],
+        told=told,
+        command_line=command_line(run),
+        record=record_of(run),
+    )
+
+
+def record_of(run: Run) -> dict[str, Any]:
+    """What the run recorded about how it was made, with its timings where they are there."""
+    names = ("command", "configuration", "versions", "seconds", "num_threads", "inputs")
+    timings = run.folder / TIMINGS_FILE
+    kept = {name: run.summary[name] for name in names if name in run.summary}
+    return kept | ({"timings": read_json(timings)} if timings.is_file() else {})
 
 
 def extra_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
