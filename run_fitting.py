@@ -102,6 +102,11 @@ COMMANDS = {
         "--data world/coco --out ccnet.safetensors",
         _FEATURES,
     ),
+    "export-network": Entry(
+        "calibration.commands.export_network:ExportNetwork",
+        "network and CCNet as one ONNX file",
+        "--network sbl-small --out calibrated.onnx",
+    ),
     "ablate": Entry(
         "calibration.commands.ablate:Ablate",
         "compare confidences and losses",

@@ -72,7 +72,7 @@ def _gaussian(kernel: int) -> tuple[float, ...]:
 
 def _blur(heatmaps: Tensor, kernel: int, border: str) -> Tensor:
     half = kernel // 2
-    keypoints = heatmaps.shape[1]
+    keypoints = int(heatmaps.shape[1])
     weights = torch.tensor(_gaussian(kernel), dtype=heatmaps.dtype, device=heatmaps.device)
     maps = functional.pad(heatmaps, (half, half, half, half), mode=border)
     maps = functional.conv2d(maps, weights.view(1, 1, 1, -1).expand(keypoints, 1, 1, kernel), groups=keypoints)

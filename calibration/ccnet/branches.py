@@ -223,10 +223,11 @@ class _Local(Branch):
 
     def forward(self, person: Tensor, own: Tensor, local: Tensor | None = None) -> Tensor:
         code = self.whole(self.whole_standard(person))
+        nothing = 0.0 * own[..., :1]  # brings both to (b, k, .); sizes would be constants in an exported graph
         parts = [
             self.own_standard(own),
-            code[:, None].expand(-1, own.shape[1], -1),
-            self.names.expand(len(own), -1, -1),
+            code[:, None] + nothing,
+            self.names + nothing,
         ]
         if local is not None:
             local = self.local_standard(local)
@@ -251,9 +252,9 @@ def features_at(feature: Float[Tensor, "b c h w"], xy_fraction: Float[Tensor, "b
     Both are weighted sums of the cells near the keypoint, so these alone are read: the map itself is neither copied nor
     averaged, in whatever order it lies in memory.
     """
-    columns, across = _axis_weights(xy_fraction[..., 0], feature.shape[3])
-    rows, down = _axis_weights(xy_fraction[..., 1], feature.shape[2])
-    person = torch.arange(len(feature), device=feature.device)[:, None, None, None]
+    columns, across = _axis_weights(xy_fraction[..., 0], int(feature.shape[3]))
+    rows, down = _axis_weights(xy_fraction[..., 1], int(feature.shape[2]))
+    person = torch.arange(feature.shape[0], device=feature.device)[:, None, None, None]
     near = feature.movedim(1, -1)[person, rows[..., :, None], columns[..., None, :]]
     weight = down[..., :, None] * across[..., None, :]
     return torch.matmul(weight.flatten(3), near.flatten(2, 3)).flatten(2)

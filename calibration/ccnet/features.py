@@ -112,7 +112,7 @@ def peak_statistics(output: NetworkOutput, size_wh: tuple[int, int]) -> Float[Te
     maps = output.heatmaps
     if maps is None:
         spread = torch.zeros_like(output.raw_score) if output.sigma_px is None else output.sigma_px
-        zero = torch.zeros_like(spread)
+        zero = 0.0 * spread
         return torch.stack([100.0 * spread / size_wh[1], zero, zero], dim=-1)
     positive = maps.float().clamp_min(0.0)
     height, width = maps.shape[2:]
