@@ -7,7 +7,9 @@ import difflib
 import errno
 import importlib
 import inspect
+import os
 import sys
+import traceback
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Union
@@ -167,10 +169,14 @@ _OF_THE_MACHINE = {
     errno.EPERM: "allow it, or name another file or folder",
     errno.EROFS: "write elsewhere",
     errno.ENOTDIR: "a part of that path is a file: name another folder",
+    errno.EEXIST: "a file is where a folder is needed: name another",
+    errno.EIO: "the disk does not answer",
     errno.EISDIR: "name a file in it",
     errno.ENAMETOOLONG: "name a shorter path",
     errno.ENOENT: "name one that is there",
 }
+_NO_MEMORY = "out of memory; nothing half-written is left: try fewer at a time (--limit, --batch, --workers)"
+_TRACEBACK = "CALIBRATED_POSE_TRACEBACK"
 _DESCRIPTION = "Calibrated confidences of 2D human keypoints, and the 3D bodies that they refine."
 
 
@@ -226,13 +232,29 @@ def _run(name: str, words: list[str]) -> int:
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
-        if error.errno not in _OF_THE_MACHINE:
-            raise
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror}; nothing half-written is left: {_OF_THE_MACHINE[error.errno]}")
-    except MemoryError:
-        return _fail("out of memory; nothing half-written is left: try fewer at a time (--limit, --batch, --workers)")
+        remedy = _OF_THE_MACHINE.get(error.errno or 0, "look at the disk and the path, and run the command again")
+        return _fail(f"{where}{error.strerror or error}; nothing half-written is left: {remedy}")
+    except Exception as error:
+        if isinstance(error, MemoryError):
+            return _fail(_NO_MEMORY)
+        if _TRACEBACK in os.environ:
+            raise
+        return _fail(_defect(error), status=1)
     return 0
+
+
+def _defect(error: Exception) -> str:
+    """What to say where a check is missing that should have said it better."""
+    from pose2d.errors import one_line
+
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(Path(__file__).parent)] or frames
+    place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
+    return one_line(
+        f"an unexpected {type(error).__name__} at {place} ({error}): a defect of this program, or an input that no "
+        f"check covers; {_TRACEBACK}=1 shows where it came from"
+    )
 
 
 def _about(name: str, command_class: Any) -> str:
@@ -249,10 +271,10 @@ def _load(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _fail(sentence: str) -> int:
+def _fail(sentence: str, status: int = 2) -> int:
     progress.stop_showing()
     print(f"error: {sentence}", file=sys.stderr)
-    return 2
+    return status
 
 
 def _unknown(words: list[str]) -> int:

@@ -172,7 +172,8 @@ def hostile_inputs(root: Path, cases: Path | None) -> Iterator[Input]:
     """Every input of the hostile folder that is one file or one folder."""
     for file in sorted(root.glob("01_*/*.pt")) + sorted(root.glob("1[67]_*/*")):
         name, path = f"{file.parent.name}/{file.name}", str(file)
-        yield Input(f"{name} (checkpoint)", ["convert-checkpoint", path, "x.safetensors"], check=no_files)
+        if "convert_regressor__AssertionError__d8b7e7" not in name:  # its tensors are whole, but no regressor's
+            yield Input(f"{name} (checkpoint)", ["convert-checkpoint", path, "x.safetensors"], check=no_files)
         yield Input(f"{name} (regressor)", ["convert-regressor", path, "x.safetensors"], check=no_files)
         yield Input(
             f"{name} (detect)",
@@ -271,7 +272,8 @@ def hostile_inputs(root: Path, cases: Path | None) -> Iterator[Input]:
         name = f"{file.parent.name}/{file.name}"
         if "boxes" in file.name:
             arguments = ["detect", "--network", "sbl-small", "--images", "i", "--boxes", str(file), "--out", "o.json"]
-            yield Input(name, arguments, prepare=an_image, check=no_files)
+            skips = "ann__ValueError__9ff681" in name or "det__ValueError__950f9f" in name  # one person of several
+            yield Input(name, arguments, status=0 if skips else 2, prepare=an_image, check=None if skips else no_files)
         else:
             mpii = "mpii" in file.name
             place = "d/annot/train.json" if mpii else "d/annotations/person_keypoints_train.json"
@@ -453,11 +455,10 @@ def an_averaged_checkpoint(folder: Path) -> None:
 
 
 def honest_tracks(folder: Path) -> None:
-    """A run's summary without the tracks that lead out of it."""
+    """A run's summary whose names stay inside it."""
     path = folder / "run" / "summary.json"
     summary = json.loads(path.read_text())
-    tracks = [track for track in summary["tracks"] if "EVIL" not in json.dumps(track)]
-    path.write_text(json.dumps(summary | {"tracks": tracks}))
+    path.write_text(json.dumps(summary).replace("../../EVIL", "carry_test_22_0"))
 
 
 def fits_of(cases: Path | None) -> Callable[[Path], None]:

@@ -6,19 +6,26 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from calibration.ccnet.model import BranchSpec, CCNet
 from pose2d.errors import InputError
-from pose2d.files.storage import atomic_path, require_file
+from pose2d.files.boundary import reading
+from pose2d.files.storage import require_file
+from pose2d.files.torch_files import (
+    read_safetensors,
+    write_safetensors,
+)
+from pose2d.skeletons import SKELETONS
+
+_MOST_CHANNELS, _MOST_MEMBERS = 1 << 14, 1 << 8
 
 
 def save_ccnet(branch: CCNet, path: str | Path, about: dict[str, str] | None = None) -> None:
     """Write a branch as safetensors with what it is for and what `about` records of its making."""
-    from safetensors.torch import save_file
-
     metadata = {"ccnet": json.dumps(asdict(branch.spec)), **(about or {})}
     tensors = {name: value.detach().contiguous().clone() for name, value in branch.state_dict().items()}
-    with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata)
+    write_safetensors(path, tensors, metadata)
 
 
 def load_ccnet(path: str | Path) -> CCNet:
@@ -27,21 +34,45 @@ def load_ccnet(path: str | Path) -> CCNet:
     Raises:
         InputError: the file is missing, damaged or no CCNet.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = require_file(path)
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is not a whole safetensors file ({error})") from None
-    try:
-        said = json.loads(metadata["ccnet"])
-        size_wh = said.pop("size_wh", None)
-        spec = BranchSpec(**said, size_wh=None if size_wh is None else (int(size_wh[0]), int(size_wh[1])))
+    tensors, metadata = read_safetensors(path)
+    with reading(path, "a CCNet of this version"):
+        spec = _spec(metadata, path)
+        with torch.device("meta"):  # nothing is allocated before the file is known to hold it
+            wanted = CCNet(spec).state_dict()
+        shapes = {name: value.shape for name, value in wanted.items()}
+        if shapes != {name: value.shape for name, value in tensors.items()}:
+            raise ValueError(f"its {len(tensors)} entries are not those of {len(shapes)} that its metadata describe")
+        wild = next((name for name, value in tensors.items() if not value.isfinite().all()), None)
+        if wild is not None:
+            raise InputError(f"{path}: entry {wild} holds NaN or infinite numbers: the file is damaged")
         branch = CCNet(spec)
         branch.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} is no CCNet that this version reads: {str(error).splitlines()[0]}") from None
     return branch.eval()
+
+
+def _spec(metadata: dict[str, str], path: Path) -> BranchSpec:
+    """The specification of a branch, each field of its type and in bounds.
+
+    Raises:
+        InputError: a field is wrong.
+        Exception: the metadata are damaged.
+    """
+    said = json.loads(metadata["ccnet"])
+    if not isinstance(said, dict):
+        raise ValueError("its field ccnet is no object")
+    size_wh = said.pop("size_wh", None)
+    spec = BranchSpec(**said, size_wh=None if size_wh is None else tuple(size_wh))
+    for name, kind in (("head", str), ("skeleton", str), ("channels", int), ("feature_is_map", bool), ("network", str)):
+        if type(getattr(spec, name)) is not kind:
+            raise ValueError(f"its {name} is {getattr(spec, name)!r:.40}")
+    if type(spec.network_hash) is not str or type(spec.members) is not int or type(spec.presence) is not bool:
+        raise ValueError("its network_hash, members or presence are of another type")
+    if not 1 <= spec.channels <= _MOST_CHANNELS or not 1 <= spec.members <= _MOST_MEMBERS:
+        raise ValueError(f"it has {spec.channels} channels and {spec.members} members")
+    if spec.skeleton not in SKELETONS:
+        raise ValueError(f"its skeleton {spec.skeleton!r:.40} is not known")
+    sides = spec.size_wh
+    if sides is not None and (len(sides) != 2 or not all(type(side) is int and 0 < side < 1 << 15 for side in sides)):
+        raise ValueError(f"its size_wh is {sides!r:.40}")
+    return spec

@@ -34,13 +34,20 @@ class Export:
         from eval3dpw.report.run_data import load_run
         from pose2d.errors import InputError
 
-        if self.frames_per_second <= 0:
-            raise InputError(f"--frames-per-second is {self.frames_per_second}: it must be above 0")
+        if not 0 < self.frames_per_second <= 1000:
+            raise InputError(f"--frames-per-second is {self.frames_per_second}: it must be above 0 and at most 1000")
         run = load_run(self.fits, self.root)
         known = [track["track"] for track in run.summary["tracks"]]
         for name in self.tracks:
             if name not in known:
                 raise InputError(f"{self.fits} has no track {name!r}: it has {', '.join(known[:8])}")
+        failed: dict[str, str] = {}
         for name in self.tracks or known:
             row = self.weighting or run.favourite
-            print(export_track(run, name, row, self.format, self.out, self.frames_per_second, self.up))
+            try:
+                print(export_track(run, name, row, self.format, self.out, self.frames_per_second, self.up))
+            except InputError as error:  # a bad track does not end the others'
+                failed[name] = str(error)
+        if failed:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+            raise InputError(f"{len(failed)} of {len(self.tracks or known)} tracks could not be exported ({reasons})")

@@ -21,7 +21,10 @@ class View:
         """Serve until interrupted."""
         from eval3dpw.report.run_data import load_run
         from eval3dpw.report.viewer import HOST, Viewer
+        from pose2d.errors import InputError
 
+        if not 1 <= self.port <= 65535:
+            raise InputError(f"--port is {self.port}: ports are 1 to 65535")
         viewer = Viewer(load_run(self.fits, self.root), self.port)
         print(f"Open http://{HOST}:{viewer.port} (this machine only); Ctrl-C ends it", flush=True)
         try:

@@ -85,6 +85,8 @@ class Track:
     """Keypoints that come with the dataset, or None."""
     truth: TrackTruth | None = None
     """None where nothing is known, as in footage of one's own."""
+    num_frames: int | None = None
+    """Of the whole sequence, also when the track was cut to some of them; None where it is not known."""
 
     @property
     def name(self) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from eval3dpw.dataset.boxes import joint_boxes
 from eval3dpw.dataset.sequences import DetectedKeypoints, SequenceDataset, SequenceRef, Track, TrackTruth
 from pose2d.errors import InputError
-from pose2d.files.images import read_image
+from pose2d.files.images import image_size_wh
 from pose2d.files.storage import require_directory
 from pose2d.files.unpickling import restricted_load
 from pose2d.skeletons import OPENPOSE18
@@ -28,6 +28,10 @@ GENDERS = {"m": "male", "f": "female"}
 _PER_ACTOR = ("poses", "trans", "betas", "genders", "poses2d", "campose_valid")
 _REQUIRED = ("sequence", *_PER_ACTOR, "cam_poses", "cam_intrinsics")
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_LARGEST = 1e7
+"""Pixels, metres, radians and coefficients of shape are all far below."""
+_CENTRE_SHARE = 0.2
+"""How far from the image's middle a principal point may lie, of the image's size (3DPW: below 0.01)."""
 _ROTATION_TOLERANCE = 1e-3  # real camera files are float32 products of several rotations
 
 
@@ -85,17 +89,23 @@ def read_sequence(path: str | Path, image_root: str | Path | None) -> tuple[Trac
         raise InputError(f"{path}: cam_poses has no frames")
     intrinsics = _array(path, "cam_intrinsics", data["cam_intrinsics"], (3, 3))
     _check_intrinsics(path, intrinsics)
-    actors = len(data["genders"]) if isinstance(data["genders"], (list, tuple, np.ndarray)) else 0
+    actors = _length(data["genders"])
     if actors == 0:
         raise InputError(f"{path}: genders names no actor")
     for key in _PER_ACTOR:
-        if not isinstance(data[key], (list, tuple, np.ndarray)) or len(data[key]) != actors:
+        if _length(data[key]) != actors:
             raise InputError(f"{path}: {key} must be a list with one entry for each of the {actors} actors")
 
     sequence = str(data["sequence"])
-    if not sequence or Path(sequence).name != sequence:
-        raise InputError(f"{path}: sequence is {sequence!r}, expected the name of a folder under imageFiles")
-    image_paths, image_size_wh = _images(path, image_root, sequence, frames)
+    if not sequence or Path(sequence).name != sequence or sequence == ".." or not sequence.isprintable():
+        raise InputError(f"{path}: sequence is {sequence!r:.80}, expected the name of a folder under imageFiles")
+    if sequence != path.stem:
+        raise InputError(
+            f"{path}: its field sequence is {sequence!r:.80}: results are named by it, so rename the file to "
+            f"{sequence}.pkl or mend the field"
+        )
+    image_paths, size_wh = _images(path, image_root, sequence, frames)
+    _check_principal_point(path, intrinsics, size_wh)
     tracks = []
     for actor in range(actors):
         known = _array(path, f"campose_valid[{actor}]", data["campose_valid"][actor], (frames,)).astype(bool)
@@ -116,10 +126,11 @@ def read_sequence(path: str | Path, image_root: str | Path | None) -> tuple[Trac
                 actor=actor,
                 frame_ids=np.arange(frames),
                 image_paths=image_paths,
-                image_size_wh=image_size_wh,
+                image_size_wh=size_wh,
                 intrinsics=intrinsics,
                 joint_boxes_xyxy=joint_boxes(poses2d),
                 boxes_field=f"poses2d[{actor}]",
+                num_frames=frames,
                 detected=DetectedKeypoints(OPENPOSE18, poses2d[..., :2], poses2d[..., 2]),
                 truth=truth,
             )
@@ -131,22 +142,27 @@ def _array(path: Path, field: str, value: Any, shape: tuple[int | None, ...]) ->
     """`value` as float64 of the given shape (None: any length), all finite."""
     try:
         array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{path}: {field} is not an array of numbers") from None
     expected = "(" + ", ".join("n" if size is None else str(size) for size in shape) + ")"
     if array.ndim != len(shape) or any(want not in (None, came) for want, came in zip(shape, array.shape, strict=True)):
         raise InputError(f"{path}: {field} has shape {array.shape}, expected {expected}")
-    bad = np.asarray(~np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
+    # Not only finite: squares and products of what is larger overflow long after this door.
+    bad = np.asarray(~(np.abs(array) < _LARGEST).all(axis=tuple(range(1, array.ndim))))
     if bad.any():
         raise InputError(
-            f"{path}: {field} holds NaN or infinite numbers at index {np.flatnonzero(bad)[0]} "
+            f"{path}: {field} holds NaN, infinite or huge numbers at index {np.flatnonzero(bad)[0]} "
             f"({bad.sum()} of {len(bad)}): repair the file or leave the sequence out with --sequences"
         )
     return array
 
 
 def _betas(path: Path, actor: int, value: Any) -> np.ndarray:
-    betas = _array(path, f"betas[{actor}]", np.asarray(value).reshape(-1), (None,))
+    try:
+        flat = np.asarray(value).reshape(-1)
+    except ValueError:
+        raise InputError(f"{path}: betas[{actor}] is not an array of numbers") from None
+    betas = _array(path, f"betas[{actor}]", flat, (None,))
     if len(betas) < 10:
         raise InputError(f"{path}: betas[{actor}] has {len(betas)} coefficients, at least 10 are needed")
     return betas[:10]
@@ -155,7 +171,7 @@ def _betas(path: Path, actor: int, value: Any) -> np.ndarray:
 def _gender(path: Path, actor: int, value: Any) -> str:
     gender = GENDERS.get(str(value))
     if gender is None:
-        raise InputError(f"{path}: genders[{actor}] is {value!r}, expected 'm' or 'f'")
+        raise InputError(f"{path}: genders[{actor}] is {value!r:.60}, expected 'm' or 'f'")
     return gender
 
 
@@ -165,6 +181,24 @@ def _check_intrinsics(path: Path, intrinsics: np.ndarray) -> None:
             f"{path}: cam_intrinsics is no camera matrix (focal lengths {intrinsics[0, 0]:g} and {intrinsics[1, 1]:g} "
             "px must be positive and the last row 0 0 1)"
         )
+
+
+def _check_principal_point(path: Path, intrinsics: np.ndarray, size_wh: tuple[int, int] | None) -> None:
+    """Images that were made smaller after the camera was calibrated give bodies at the wrong place, without a sign."""
+    if size_wh is None:
+        return
+    centre, size = intrinsics[:2, 2], np.array(size_wh, dtype=np.float64)
+    if (np.abs(centre - size / 2) > _CENTRE_SHARE * size).any():
+        raise InputError(
+            f"{path}: the principal point ({centre[0]:g}, {centre[1]:g}) of cam_intrinsics is not near the middle of "
+            f"its {size_wh[0]}x{size_wh[1]} images: were they resized? Take the original images or scale cam_intrinsics"
+        )
+
+
+def _length(value: Any) -> int:
+    """How many actors a field has; 0 where it is no list."""
+    sized = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim)
+    return len(value) if sized else 0
 
 
 def _check_cameras(path: Path, T_camera_world: np.ndarray, valid: np.ndarray) -> None:
@@ -198,8 +232,7 @@ def _images(
         )
     for image in image_paths:
         _check_jpeg(image)
-    height, width = read_image(image_paths[0]).shape[:2]
-    return image_paths, (width, height)
+    return image_paths, image_size_wh(image_paths[0])
 
 
 def _check_jpeg(path: Path) -> None:

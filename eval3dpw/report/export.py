@@ -150,7 +150,7 @@ def write_video(
     with atomic_path(path) as partial:
         video = partial.with_suffix(".mp4")  # OpenCV goes by the ending
         writer: cv2.VideoWriter | None = None
-        size_wh = (0, 0)
+        size_wh, written = (0, 0), 0
         try:
             for frame in progress(frames, path.name, count):
                 if writer is None:
@@ -161,15 +161,36 @@ def write_video(
                             f"cannot write {path}: this OpenCV has no MP4 encoder, or the folder is closed"
                         )
                 writer.write(np.ascontiguousarray(cv2.resize(frame, size_wh)[..., ::-1]))
+                written += 1
             if writer is None:
                 raise InputError(f"{path}: there is no frame to write")
             writer.release()
+            _require_whole_video(video, path, written)
             video.replace(partial)
         finally:
             if writer is not None:
                 writer.release()
             video.unlink(missing_ok=True)
     return path
+
+
+def _require_whole_video(video: Path, shown: Path, frames: int) -> None:
+    """Open what OpenCV wrote, for it never says that it could not write.
+
+    Raises:
+        InputError: the file cannot be opened, or lacks frames.
+    """
+    reader = cv2.VideoCapture(str(video))
+    try:
+        found = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
+        readable = found == frames and reader.read()[0]
+    finally:
+        reader.release()
+    if not readable:
+        raise InputError(
+            f"cannot write {shown}: of {frames} frames {found} arrived in it; is the disk full? Make room, or choose "
+            "another --out"
+        )
 
 
 def write_meshes(run: Run, fit: TrackFits, folder: Path, form: Literal["glb", "obj"]) -> Path:

@@ -194,10 +194,34 @@ def load_run(folder: str | Path, root: str | Path | None = None) -> Run:
     missing = [key for key in needed if not isinstance(summary, dict) or key not in summary]
     if missing:
         raise InputError(f"{path} is no summary of a run: it lacks {', '.join(missing)}")
+    _check_summary(summary, path)
     configuration = summary.get("configuration", {})
     given = root or configuration.get("root")
     there = given is not None and Path(given).is_dir()
     return Run(folder, summary, open_dataset(given, configuration.get("dataset", DEFAULT_DATASET)) if there else None)
+
+
+def _check_summary(summary: Mapping[str, Any], path: Path) -> None:
+    """Whether a summary has the parts that a page is made of, and names that stay inside a folder.
+
+    Raises:
+        InputError: naming the field.
+    """
+    configuration = summary.get("configuration", {})
+    if not isinstance(configuration, dict):
+        raise InputError(f"{path}: field configuration is a {type(configuration).__name__}, an object is needed")
+    for name in ("root", "fits", "body_dir", "split", "dataset"):
+        if not isinstance(configuration.get(name), str | None):
+            raise InputError(f"{path}: field configuration.{name} is no text")
+    for table, name in (("rows", "weighting"), ("tracks", "track"), ("tracks", "sequence")):
+        entries = summary[table]
+        if not isinstance(entries, list) or (table == "rows" and not entries):
+            raise InputError(f"{path}: field {table} is no list with an entry per {name}")
+        for number, entry in enumerate(entries):
+            value = entry.get(name) if isinstance(entry, dict) else None
+            if not isinstance(value, str) or Path(value).name != value or value == ".." or not value.isprintable():
+                raise InputError(f"{path}: {table}[{number}].{name} is {value!r:.60}, which is no name of a file")
+    find_protocol(str(summary["protocol"]))
 
 
 def evenly(count: int, most: int) -> Int[np.ndarray, " m"]:

@@ -21,9 +21,10 @@ from eval3dpw.report.run_data import Run, SolvedFrames, evenly, load_run
 from eval3dpw.report.scene import scene_record
 from eval3dpw.report.table import notes
 from eval3dpw.results.frame_errors import FrameTable, tabulate_errors
-from eval3dpw.results.layout import REPORT_FILE, TIMINGS_FILE, errors_file
+from eval3dpw.results.layout import REPORT_FILE, SUMMARY_FILE, TIMINGS_FILE, errors_file
 from fitting.body_fits import Reason
 from pose2d.console.progress import track as progress
+from pose2d.files.boundary import reading
 from pose2d.files.storage import read_json
 
 
@@ -114,7 +115,8 @@ def write_report(
         InputError: the folder holds no finished run, or the page cannot be written there.
     """
     run = load_run(run_folder, root)
-    page = gather(run, limits or ReportLimits(), best_rasteriser())
+    with reading(run.folder / SUMMARY_FILE, "the summary of a run that can be shown", "its files do not fit together"):
+        page = gather(run, limits or ReportLimits(), best_rasteriser())
     return write_page("report.html.j2", page, page.data(), out_html or run.folder / REPORT_FILE)
 
 

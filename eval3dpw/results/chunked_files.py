@@ -85,7 +85,7 @@ def _text(key: Key) -> str:
 
 
 def _key(text: str) -> Key:
-    file, name, axis = text.split("|")
+    file, name, axis = text.rsplit("|", 2)
     return file, name, int(axis) if axis else None
 
 

@@ -54,14 +54,18 @@ class TrackFits:
         return path
 
     @classmethod
-    def load(cls, path: str | Path) -> TrackFits:
-        """Read one file; only frame_ids, betas, translation and rotations (or poses) are needed.
+    def load(cls, path: str | Path, num_frames: int | None = None) -> TrackFits:
+        """Read one file; only betas, translation, rotations (or poses) and frame_ids are needed.
+
+        Args:
+            path: the file.
+            num_frames: of the whole sequence. A file with as many bodies needs no frame_ids.
 
         Raises:
             InputError: the file is not such an .npz, or its numbers are not finite.
         """
         path = Path(path)
-        return cls(path.stem, path.parent.name, *_in_order(path, load_initial_npz(path), read_npz(path)))
+        return cls(path.stem, path.parent.name, *_in_order(path, load_initial_npz(path), read_npz(path), num_frames))
 
     def at(self, frame_ids: Int[np.ndarray, " m"]) -> BodyFits:
         """The bodies of some frames.
@@ -93,15 +97,22 @@ def fitted_weightings(results: str | Path) -> dict[str, Path]:
     return dict(sorted(found.items(), key=lambda item: item[0] != INITIAL))
 
 
-def _in_order(path: Path, fits: BodyFits, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, BodyFits]:
+def _in_order(
+    path: Path, fits: BodyFits, arrays: dict[str, np.ndarray], num_frames: int | None = None
+) -> tuple[np.ndarray, BodyFits]:
     """Frames and bodies of one track in the order of frames.
 
     Raises:
         InputError: frame_ids is missing, does not fit, or names a frame twice.
     """
     frame_ids = arrays.get("frame_ids")
+    if frame_ids is None and num_frames == len(fits):
+        return np.arange(num_frames), fits
     if frame_ids is None or frame_ids.shape != (len(fits),) or frame_ids.dtype.kind not in "iu":
-        raise InputError(f"{path}: frame_ids must give the frame (a whole number) of each of its {len(fits)} bodies")
+        raise InputError(
+            f"{path}: frame_ids must give the frame (a whole number) of each of its {len(fits)} bodies"
+            + ("" if num_frames is None else f"; only one body for each of the {num_frames} frames needs none")
+        )
     order = np.argsort(frame_ids, kind="stable")
     frame_ids = frame_ids[order].astype(np.int64)
     twice = np.flatnonzero(np.diff(frame_ids) == 0)
@@ -144,10 +155,10 @@ class GivenPredictions:
             path = self.path / f"{track.name}.npz"
             if not path.is_file():
                 raise InputError(f"{self.path} holds no predictions for track {track.name}: no {path.name}")
-            return TrackFits.load(path).at(track.frame_ids)
+            return TrackFits.load(path, track.num_frames).at(track.frame_ids)
         mine = self._arrays["track"] == track.name
         if not mine.any():
             raise InputError(f"{self.path} holds no predictions for track {track.name}")
         arrays = {"frame_ids": self._arrays["frame_ids"][mine]} if "frame_ids" in self._arrays else {}
-        fits = TrackFits(track.name, INITIAL, *_in_order(self.path, self._fits.select(mine), arrays))
+        fits = TrackFits(track.name, INITIAL, *_in_order(self.path, self._fits.select(mine), arrays, track.num_frames))
         return fits.at(track.frame_ids)

@@ -85,6 +85,14 @@ class FrameTable:
         missing = {"sequence", "frame_ids", "rows", "joints", "joint_mm", *ERRORS} - arrays.keys()
         if missing:
             raise InputError(f"{path} holds no errors of frames: it lacks {', '.join(sorted(missing))}")
+        frames, rows, joints = arrays["frame_ids"], arrays["rows"], arrays["joints"]
+        if frames.ndim != 1 or rows.ndim != 1 or joints.ndim != 1 or frames.dtype.kind not in "iu":
+            raise InputError(f"{path}: frame_ids, rows and joints must be lists, of whole numbers and names")
+        shape = (len(rows), len(frames))
+        for name in ("joint_mm", *ERRORS):
+            wanted = (*shape, len(joints)) if name == "joint_mm" else shape
+            if arrays[name].shape != wanted or arrays[name].dtype.kind not in "fiu":
+                raise InputError(f"{path}: field {name} has shape {arrays[name].shape}, numbers {wanted} are needed")
         return cls(
             path.stem,
             str(arrays["sequence"]),

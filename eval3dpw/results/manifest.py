@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from eval3dpw.results.layout import (
     unit_file,
 )
 from pose2d.errors import InputError
-from pose2d.files.storage import read_json, sha256, write_json
+from pose2d.files.storage import exclusive, read_json, sha256, write_json
 
 _FORMAT = 1
 _TOLD = 4  # differences that are spelt out
@@ -73,28 +73,13 @@ def record_path(out: Path, sequence: str) -> Path:
     return out / unit_file(sequence)
 
 
-@contextlib.contextmanager
-def sole_writer(out: Path) -> Iterator[None]:
+def sole_writer(out: Path) -> contextlib.AbstractContextManager[None]:
     """Hold the run folder for this process; the operating system lets go of it however the process ends.
 
     Raises:
         InputError: another run holds it.
     """
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
-        return
-    with open(out / LOCK_FILE, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another run is writing to {out}: wait until it has ended, or choose another --out"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        yield
+    return exclusive(out / LOCK_FILE, out)
 
 
 def refuse_inputs_among_results(out: Path, inputs: Sequence[Path]) -> None:

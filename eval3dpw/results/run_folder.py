@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 from eval3dpw.dataset.sequences import SequenceRef
 from eval3dpw.judging.comparison import INITIAL, Comparison, TrackMeans
 from eval3dpw.results.layout import SUMMARY_FILE
-from pose2d.errors import MESSAGE_LENGTH, InputError
+from pose2d.errors import MESSAGE_LENGTH, InputError, one_line
+from pose2d.files.boundary import reason
 from pose2d.files.storage import write_json
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
@@ -30,8 +32,8 @@ class RunLog:
         """Run the work of one sequence; a user's mistake in it does not end the run."""
         try:
             result = work()
-        except InputError as error:
-            self.failed[sequence.name] = str(error)
+        except Exception as error:
+            self.failed[sequence.name] = failure_of(error, sequence.path)
             return []
         self.used.append(sequence)
         return result
@@ -57,6 +59,24 @@ class RunLog:
                 f"({reasons})",
                 length=MESSAGE_LENGTH * (2 + len(self.failed)),
             )
+
+
+def failure_of(error: Exception, path: Path) -> str:
+    """Why a sequence failed, so that the run goes on with the others.
+
+    Raises:
+        Exception: the same again, where the machine is at fault: the other sequences would not do better.
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError | MemoryError):
+        raise error
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+    return one_line(
+        f"{path}: cannot be used, a check that should have said why is missing "
+        f"({type(error).__name__} at {place}: {reason(error)})"
+    )
 
 
 @contextlib.contextmanager

@@ -68,6 +68,6 @@ def _value_like(name: str, text: str, example: Any) -> Any:
                 return value
         elif isinstance(value, (int, float)) and float(value) == type(example)(value):
             return type(example)(value)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError):
         pass
-    raise InputError(f"--constants {name}={text}: expected a value like {example!r}")
+    raise InputError(f"--constants {name}={text[:60]}: expected a value like {example!r}")

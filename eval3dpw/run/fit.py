@@ -15,7 +15,7 @@ from eval3dpw.dataset.catalogue import open_dataset
 from eval3dpw.dataset.sequences import SequenceRef
 from eval3dpw.judging.comparison import RAW, Comparison
 from eval3dpw.judging.protocols import find_protocol
-from eval3dpw.results.layout import PARTS_FOLDER, TIMINGS_FILE
+from eval3dpw.results.layout import MANIFEST_FILE, PARTS_FOLDER, TIMINGS_FILE
 from eval3dpw.results.manifest import (
     UnitRecord,
     begin,
@@ -89,6 +89,7 @@ def run_fits(options: FitOptions, weightings: Sequence[str], command: str, chose
     with writing_to(options.out), sole_writer(options.out):
         done = begin(options.out, identity, dataset, list(sources.values()), options.fresh)
         log, records = _do_jobs(options, weightings, job, sources, done)
+        _require_results(options.out, records)
         tracks = [track for name in sources if name in records for track in records[name].tracks]
         record = {
             "command": command,
@@ -98,6 +99,21 @@ def run_fits(options: FitOptions, weightings: Sequence[str], command: str, chose
         }
         summary = write_summary(options.out, Comparison(protocol, tuple(tracks)), log, record)
     return FinishedRun(options.out, summary, log)
+
+
+def _require_results(out: Path, records: Mapping[str, UnitRecord]) -> None:
+    """Refuse to sum up a folder that was removed or emptied under the run.
+
+    Raises:
+        InputError: results of finished sequences are gone.
+    """
+    wanted = [out / MANIFEST_FILE, *(out / file for record in records.values() for file in record.files)]
+    gone = [file for file in wanted if not file.is_file()]
+    if gone:
+        raise InputError(
+            f"{out} was changed while the run was writing to it: {len(gone)} of its files are gone, {gone[0].name} for "
+            "one; run the same command again, it goes on with what is left"
+        )
 
 
 def _do_jobs(

@@ -24,6 +24,7 @@ from eval3dpw.results.chunked_files import Arrays, Key, Parts, PartStore, Spoilt
 from eval3dpw.results.frame_errors import FrameTable, track_errors
 from eval3dpw.results.layout import errors_file, fits_file, keypoints_file, parts_folder
 from eval3dpw.results.manifest import UnitRecord
+from eval3dpw.results.run_folder import failure_of
 from eval3dpw.run.pipeline import (
     Observations,
     Stages,
@@ -32,6 +33,7 @@ from eval3dpw.run.pipeline import (
     observe,
     read_fittable,
 )
+from fitting.body_fits import Reason
 from fitting.methods.catalogue import METHODS
 from fitting.weightings import fields_needed
 from pose2d.errors import InputError
@@ -81,8 +83,8 @@ class SequenceJob:
         try:
             with single_thread():
                 record, persons = self._fit(sequence)
-        except InputError as error:
-            failure = str(error)
+        except Exception as error:
+            failure = failure_of(error, sequence.path)
         seconds = {stage: total - before.get(stage, 0.0) for stage, total in self.stages.seconds.items()}
         seconds |= {"all": time.perf_counter() - start, "all (CPU time)": time.process_time() - start_cpu}
         return Outcome(sequence.name, record, failure, seconds, persons)
@@ -121,6 +123,7 @@ class SequenceJob:
     def _join(self, sequence: str, source: str, tracks: Sequence[Track], parts: Parts) -> UnitRecord:
         """Write the files of a sequence and then its record."""
         files = [file for file in parts.files() if not file.startswith(_MEANS)]
+        _refuse_if_none_was_refined(sequence, files, parts)
         hashes = {file: sha256(parts.write(file, self.out)) for file in files}
         record = UnitRecord(sequence, source, hashes, tuple(_means(track, parts) for track in tracks))
         record.save(self.out)
@@ -140,6 +143,30 @@ class SequenceJob:
             part |= part_of(errors_file(name), FrameTable.of(errors, self.protocol).arrays())
             part |= part_of(_MEANS + errors_file(name), _error_arrays(errors))
         return part
+
+
+def _refuse_if_none_was_refined(sequence: str, files: Sequence[str], parts: Parts) -> None:
+    """Initial bodies that no method could take would come out as results, in a table where nothing stands out."""
+    keys = [key for file in files for key in parts.keys(file) if key[1] == "reason"]
+    if not keys:
+        return
+    reasons = np.concatenate([parts.whole(key) for key in keys])
+    if len(reasons) and (reasons >= Reason.NO_WEIGHT).all():
+        common = Reason(int(np.bincount(reasons).argmax()))
+        raise InputError(
+            f"{sequence}: no frame could be refined, {common.name.lower().replace('_', ' ')} ({_WHY[common]})"
+        )
+
+
+_WHY = {
+    Reason.NO_WEIGHT: "all keypoints have weight 0",
+    Reason.BAD_KEYPOINT: "keypoints or weights are not finite",
+    Reason.BAD_BOX: "persons have no size",
+    Reason.BAD_CAMERA: "the intrinsics are no camera's",
+    Reason.BAD_INITIAL: "the initial bodies are not finite, no rotations, or of a shape beyond belief",
+    Reason.BEHIND_CAMERA: "the initial bodies lie in or behind the camera: is their translation in its frame?",
+    Reason.DIVERGED: "the results are not finite or of a shape beyond belief",
+}
 
 
 def whole_tracks(stages: Stages) -> bool:

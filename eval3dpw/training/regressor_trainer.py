@@ -38,7 +38,7 @@ from fitting.regressor.model import (
 )
 from pose2d.console.progress import say
 from pose2d.errors import InputError, require_positive
-from pose2d.files.storage import require_file
+from pose2d.files.torch_files import read_safetensors
 from pose2d.skeletons import H36M17, LSP14, remap
 from pose2d.training.run import Schedule, TrainingRun
 
@@ -100,9 +100,7 @@ def load_backbone(regressor: Regressor, path: str | Path) -> int:
     Raises:
         InputError: the file lacks entries of this ResNet, or they have other shapes.
     """
-    from safetensors.torch import load_file
-
-    state = load_file(require_file(path))
+    state = read_safetensors(path)[0]
     head = ("fc", "dec", "init_")
     own = {name: value for name, value in regressor.state_dict().items() if not name.startswith(head)}
     unfit = [name for name, value in own.items() if name not in state or state[name].shape != value.shape]

@@ -22,7 +22,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -32,7 +32,14 @@ from torch import Tensor, nn
 from fitting.body_fits import BodyFits
 from pose2d.crops import square_crop_affine, warp_crop
 from pose2d.errors import InputError
-from pose2d.files.storage import atomic_path, read_npz, require_file
+from pose2d.files.boundary import reading
+from pose2d.files.storage import read_npz, require_file
+from pose2d.files.torch_files import (
+    ForeignObjectError,
+    read_safetensors,
+    read_torch_file,
+    write_safetensors,
+)
 from pose2d.networks.resnet import ResNet
 
 Orientation = Literal["camera", "ray"]
@@ -292,8 +299,10 @@ def load_regressor(path: str | Path | None = None, mean_params: str | Path | Non
     config, state, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else _read_released(path)
     if mean_params is not None:
         state = state | _read_mean_params(mean_params)
+    with torch.device("meta"):  # nothing is allocated before the file is known to hold it
+        wanted = Regressor(config, metadata).state_dict()
+    check_entries(path, wanted, state)
     regressor = Regressor(config, metadata)
-    check_entries(path, regressor.state_dict(), state)
     regressor.load_state_dict(state)
     return regressor.eval()
 
@@ -303,43 +312,38 @@ def save_regressor(regressor: Regressor, path: str | Path, metadata: Mapping[str
 
     Numbers are kept in the precision of the regressor's parameters; `load_regressor` computes in float32.
     """
-    from safetensors.torch import save_file
-
     notes = {**regressor.metadata, **(metadata or {}), "regressor": json.dumps(asdict(regressor.config))}
     state = {name: value.contiguous() for name, value in regressor.state_dict().items()}
-    with atomic_path(path) as partial:
-        save_file(state, partial, metadata=notes)
-        partial.chmod(0o644)  # safetensors makes files that only their owner reads
+    write_safetensors(path, state, notes)
 
 
 def _read_safetensors(path: Path) -> tuple[RegressorConfig, dict[str, Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a whole .safetensors file ({error})") from None
-    try:
+    state, metadata = read_safetensors(path)
+    with reading(path, "a regressor: its metadata lacks a valid field 'regressor'"):
         config = RegressorConfig(**json.loads(metadata.pop("regressor")))
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path} is no regressor: its metadata lacks a valid field 'regressor'") from None
+    _check_config(config, path)
     return config, {n: v.float() if v.is_floating_point() else v for n, v in state.items()}, metadata
 
 
-def _read_released(path: Path) -> tuple[RegressorConfig, dict[str, Tensor], dict[str, str]]:
-    import pickle
-    import zipfile
+def _check_config(config: RegressorConfig, path: Path) -> None:
+    """Refuse what no ResNet has before one is built."""
+    whole = (config.depth, config.width, config.hidden, config.input_size)
+    numbers = all(type(value) is int for value in whole) and type(config.dropout) in (int, float)
+    if not numbers or config.orientation not in get_args(Orientation) or not 0 <= config.dropout < 1:
+        raise InputError(f"{path}: the metadata's field 'regressor' is {config}, not the configuration of a regressor")
+    limits = ((18, 152), (1, 1 << 10), (1, 1 << 14), (32, 1 << 12))
+    for name, value, (low, high) in zip(("depth", "width", "hidden", "input_size"), whole, limits, strict=True):
+        if not low <= value <= high:
+            raise InputError(f"{path}: the metadata's {name} is {value}, outside {low} to {high}")
 
+
+def _read_released(path: Path) -> tuple[RegressorConfig, dict[str, Tensor], dict[str, str]]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "WeightsUnpickler" in str(error) or "GLOBAL" in str(error) or "Unsupported" in str(error):
-            raise InputError(f"{path} holds other objects than tensors and is not opened: {_CONVERT}") from None
-        raise InputError(f"{path} is not a PyTorch checkpoint") from None
-    except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile, OSError):
-        raise InputError(f"{path} is not a PyTorch checkpoint, or is truncated") from None
+        loaded = read_torch_file(path)
+    except ForeignObjectError as foreign:
+        raise InputError(
+            f"{path} holds other objects than tensors ({foreign.name}) and is not opened: {_CONVERT}"
+        ) from None
     return released_config(loaded, path), model_of(loaded), {"source": path.name}
 
 
@@ -388,3 +392,6 @@ def check_entries(path: Path, wanted: Mapping[str, Tensor], came: Mapping[str, T
             f"{path} does not fit the network, entries are {'; '.join(told)}: "
             f"{len(came)} came, {len(wanted)} are needed (SPIN's released model has {_SPIN_ENTRIES})"
         )
+    wild = next((name for name, value in came.items() if not value.isfinite().all()), None)
+    if wild is not None:
+        raise InputError(f"{path}: entry {wild} holds NaN or infinite numbers: the file is damaged")

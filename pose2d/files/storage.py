@@ -41,6 +41,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         try:
             yield partial
             partial.replace(path)
+        except OSError as error:
+            named = str(error.filename or partial)
+            if error.errno is None or named not in (str(partial), str(path)):
+                raise
+            raise OSError(error.errno, error.strerror, str(path)) from None
         finally:
             partial.unlink(missing_ok=True)
 

@@ -10,6 +10,8 @@ size for storages (twice for the older format) and 4 times for what its tensors 
 from __future__ import annotations
 
 import math
+import os
+import re
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
@@ -24,7 +26,7 @@ from torch import Tensor
 from pose2d.errors import InputError
 from pose2d.files.boundary import reading
 from pose2d.files.pickle_machine import Constructor, PickleError, load, require_tree
-from pose2d.files.storage import require_file
+from pose2d.files.storage import atomic_path, require_file
 from pose2d.files.unpickling import encode_latin1, make_dict, make_set
 
 _ZIP_START = b"PK\x03\x04"
@@ -110,6 +112,39 @@ def read_safetensors(path: str | Path, what: str = "safetensors file") -> tuple[
     with reading(path, f"a whole {what}", "download or convert it again"), safe_open(path, framework="pt") as opened:
         state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
         return state, dict(opened.metadata() or {})
+
+
+def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and metadata, whole or not at all.
+
+    Raises:
+        OSError: the disk is full or closed, with the file's name.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as partial:
+        try:
+            save_file(dict(tensors), partial, dict(metadata))
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+        partial.chmod(0o644)  # safetensors makes files that only their owner reads
+
+
+def safetensors_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of a safetensors file alone.
+
+    Raises:
+        InputError: see `read_safetensors`.
+    """
+    from safetensors import safe_open
+
+    path = require_file(path)
+    with reading(path, "a safetensors file", "download it again"), safe_open(path, framework="pt") as opened:
+        return dict(opened.metadata() or {})
 
 
 def looks_like_safetensors(path: Path) -> bool:

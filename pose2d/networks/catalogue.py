@@ -86,6 +86,9 @@ NETWORKS: dict[str, Entry] = {
 """Every network by name. The small ones are this project's own; "caffe" is explained in :mod:`pose2d.networks.sbl`."""
 
 
+_LARGEST_SIDE = 2048
+
+
 def require_known(name: str) -> None:
     """Refuse a name that is not in the catalogue.
 
@@ -111,8 +114,11 @@ def build_network(name: str, num_keypoints: int = 17, input_size: Size | None = 
         InputError: there is no such network, or its input cannot have that size.
     """
     require_known(name)
-    if input_size is not None and (min(input_size) <= 0 or any(side % 32 for side in input_size)):
-        raise InputError(f"input size {input_size[0]}x{input_size[1]} will not do: both sides must be multiples of 32")
+    if input_size is not None and any(side % 32 or not 0 < side <= _LARGEST_SIDE for side in input_size):
+        raise InputError(
+            f"input size {input_size[0]}x{input_size[1]} will not do: both sides must be multiples of 32 up to "
+            f"{_LARGEST_SIDE}"
+        )
     entry = NETWORKS[name]
     spec = entry.input_spec if input_size is None else replace(entry.input_spec, size_wh=input_size)
     return entry.build(num_keypoints, spec)

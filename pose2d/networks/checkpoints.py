@@ -15,8 +15,14 @@ import torch
 from torch import Tensor
 
 from pose2d.errors import InputError
-from pose2d.files.storage import atomic_path, require_file, sha256
-from pose2d.files.torch_files import ForeignObjectError, looks_like_safetensors, read_safetensors, read_torch_file
+from pose2d.files.storage import require_file, sha256
+from pose2d.files.torch_files import (
+    ForeignObjectError,
+    looks_like_safetensors,
+    read_safetensors,
+    read_torch_file,
+    write_safetensors,
+)
 from pose2d.networks.base import TorchPoseNetwork
 from pose2d.networks.checkpoint_layouts import TRANSLATIONS, State, identify, without_prefixes
 from pose2d.networks.sbl import SBL
@@ -192,13 +198,10 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> int:
     Raises:
         InputError: the source is missing, damaged, TorchScript or without tensors; the target has another ending.
     """
-    from safetensors.torch import save_file
-
     source, target = require_file(source), Path(target)
     if target.suffix != ".safetensors":
         raise InputError(f"{target} must end in .safetensors")
     contents = read_torch_file(source, leave_out=True)
     state = {name: tensor.detach().clone().contiguous() for name, tensor in _state_dict(contents, source).items()}
-    with atomic_path(target) as partial:
-        save_file(state, partial, metadata={"source_sha256": sha256(source)})
+    write_safetensors(target, state, {"source_sha256": sha256(source)})
     return len(state)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from pose2d.errors import InputError
+from pose2d.files.torch_files import safetensors_metadata
 from pose2d.names import Decoding
 from pose2d.networks.acceleration import prepare_for_inference
 from pose2d.networks.base import PoseNetwork, TorchPoseNetwork
@@ -176,7 +177,4 @@ def checkpoint_metadata(path: str | Path) -> dict[str, str]:
     path = Path(path)
     if path.suffix != ".safetensors":
         return {}
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        return dict(file.metadata() or {})
+    return safetensors_metadata(path)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from pose2d.console.progress import Meter, meter, say
 from pose2d.errors import InputError
 from pose2d.files.storage import atomic_path, write_json
+from pose2d.files.torch_files import read_torch_file
 
 _EMA_EVERY = 4
 
@@ -180,7 +181,7 @@ class TrainingRun(Generic[Network]):
         if not self.state_file.is_file():
             return {}
         try:
-            state: dict[str, Any] = torch.load(self.state_file, weights_only=True)
+            state: dict[str, Any] = read_torch_file(self.state_file)
             self.network.load_state_dict(state.pop("network"))
             self.average.load_state_dict(state.pop("average"))
             self.optimiser.load_state_dict(state.pop("optimiser"))

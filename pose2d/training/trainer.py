@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from pose2d.console.progress import say
 from pose2d.crops import apply_affine, invert_affine
@@ -20,7 +18,7 @@ from pose2d.datasets.coco_ap import average_precision_percent
 from pose2d.datasets.crop_set import CropSet, cut_crops, network_affine
 from pose2d.datasets.kinds import DATASETS
 from pose2d.errors import InputError, require_positive
-from pose2d.files.storage import atomic_path
+from pose2d.files.torch_files import read_safetensors, write_safetensors
 from pose2d.networks.base import TorchPoseNetwork, predict
 from pose2d.networks.catalogue import build_network
 from pose2d.networks.checkpoints import read_tensors
@@ -170,8 +168,7 @@ class _PoseRun(TrainingRun[Any]):
             "config": json.dumps(described(self.options)),
         }
         tensors = {name: value.contiguous() for name, value in self.average.state_dict().items()}
-        with atomic_path(self.weights_file) as partial:
-            save_file(tensors, partial, metadata)
+        write_safetensors(self.weights_file, tensors, metadata)
 
 
 def take_over(network: TorchPoseNetwork, source: Path) -> int:
@@ -235,9 +232,6 @@ def export_half(source: Path, target: Path, about: dict[str, str] | None = None)
         target: safetensors to write.
         about: further metadata.
     """
-    with safe_open(source, "pt") as file:
-        metadata = dict(file.metadata() or {})
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors, metadata = read_safetensors(source)
     halves = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
-    with atomic_path(target) as partial:
-        save_file(halves, partial, metadata | (about or {}))
+    write_safetensors(target, halves, metadata | (about or {}))

@@ -303,7 +303,7 @@ def test_saved_branch_is_the_same_and_refuses_others(cache, tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_ccnet(tmp_path / "other.safetensors")
     (tmp_path / "short.safetensors").write_bytes((tmp_path / "c.safetensors").read_bytes()[:200])
-    with pytest.raises(InputError, match="not a whole"):
+    with pytest.raises(InputError, match="cannot be read as a whole"):
         load_ccnet(tmp_path / "short.safetensors")
     from safetensors.torch import save_file
 
