@@ -124,11 +124,11 @@ def _refuse_not_finite(content: _Content, name: str) -> NoReturn:
     """Python's json writes NaN and Infinity, which JSON does not have: find where the first one stands."""
     try:
         parsed = json.loads(bytes(content))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{name} holds NaN or Infinity, and is not JSON beside") from None
-    entries = parsed if isinstance(parsed, list) else parsed.get("annotations", [])
+    entries = parsed.get("annotations") if isinstance(parsed, dict) else parsed
     kind = "entry" if isinstance(parsed, list) else "annotation"
-    for index, entry in enumerate(entries):
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         for field, value in entry.items() if isinstance(entry, dict) else ():
             for place, number in enumerate(value if isinstance(value, list) else [value]):
                 if isinstance(number, float) and not math.isfinite(number):
