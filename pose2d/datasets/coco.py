@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from pose2d.crops import clip_boxes
 from pose2d.errors import InputError
-from pose2d.files.storage import read_json, require_directory
+from pose2d.files.storage import is_file, read_json, require_directory
 from pose2d.skeletons import COCO17, Skeleton
 
 _IMAGE_FOLDERS = ("images/{split}", "{split}")
@@ -133,7 +133,7 @@ def read_coco(
     kept = [person for person in persons if (person.visible > 0).any() and person.box[2] * person.box[3] > 0]
     if not kept:
         raise InputError(f"{path} holds no person with a box and a labelled keypoint ({len(persons)} annotations read)")
-    missing = sorted({person.image.name for person in kept if not person.image.is_file()})
+    missing = sorted({person.image.name for person in kept if not is_file(person.image)})
     if missing:
         raise InputError(
             f"{path}: {len(missing)} images are missing in {folder}, the first is {missing[0]}; "

@@ -10,7 +10,7 @@ import numpy as np
 from pose2d.datasets.coco import KeypointDataset
 from pose2d.errors import InputError
 from pose2d.files.matlab import read_mat_array
-from pose2d.files.storage import read_json, require_directory
+from pose2d.files.storage import is_file, read_json, require_directory
 from pose2d.skeletons import MPII16
 
 SCALE_PX = 200.0
@@ -50,7 +50,7 @@ def read_mpii(root: str | Path, split: str) -> KeypointDataset:
     if not rows:
         raise InputError(f"{path} holds no person with a centre and a labelled joint ({len(persons)} entries read)")
     names = [str(content[row]["image"]) for row in rows]
-    missing = sorted({name for name in names if not (root / "images" / name).is_file()})
+    missing = sorted({name for name in names if not is_file(root / "images" / name)})
     if missing:
         raise InputError(f"{path}: {len(missing)} images are missing in {root / 'images'}, the first is {missing[0]}")
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from pose2d.crops import clip_boxes
 from pose2d.errors import InputError
 from pose2d.files.images import IMAGE_SUFFIXES, ImageFile, image_header
-from pose2d.files.storage import read_json
+from pose2d.files.storage import is_file, read_json
 
 _PERSON = 1
 _LARGEST_ID = (1 << 63) - 1
@@ -187,7 +187,7 @@ def _persons(path: Path, folder: Path, found: _Found) -> PersonBoxes:
         raise InputError(f"{path} holds no person's box{only}")
     # Persons of one image together, so that it is opened once.
     persons = sorted(found.persons, key=lambda person: person.image_id)
-    if not any(file.is_file() for file in dict.fromkeys(person.image.path for person in persons)):
+    if not any(is_file(file) for file in dict.fromkeys(person.image.path for person in persons)):
         raise InputError(f"{folder} holds none of the images that {path} names, {persons[0].image.path.name} for one")
     return PersonBoxes(
         images=tuple(person.image for person in persons),
@@ -211,7 +211,7 @@ class _Finder:
         """The image of that name in the folder, or else the one of the same last part, if only one name has it."""
         parts = PurePosixPath(name.replace("\\", "/")).parts
         inside = self._folder.joinpath(*parts) if parts and not {"..", "/"} & set(parts) else None
-        if inside is not None and (len(parts) == 1 or inside.is_file()):
+        if inside is not None and (len(parts) == 1 or is_file(inside)):
             return inside
         base = parts[-1] if parts else name
         other = self._by_base.setdefault(base, name)

@@ -8,6 +8,7 @@ decodes the same bytes.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from pose2d.errors import InputError
+from pose2d.files.storage import is_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 MAX_PIXELS = 1 << 27
@@ -26,7 +28,7 @@ MAX_SIDE = (1 << 15) - 2
 
 _LONGEST_FILL = 1 << 16
 _FIRST_BYTES = 1 << 17
-_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xae\x42\x60\x82"
+_JPEG_END = b"\xff\xd9"
 _JPEG_SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}
 _ORIENTATION = 0x0112
@@ -86,8 +88,12 @@ def read_image(path: str | Path, upright: bool = False) -> UInt8[np.ndarray, "h 
 
 
 def _decoded(path: str | Path, data: bytes, header: ImageHeader, upright: bool) -> UInt8[np.ndarray, "h w 3"]:
-    if _breaks_off(data, header):
-        raise InputError(f"cannot read image {path}: it breaks off before its end; copy or download it again")
+    try:
+        damaged = _breaks_off(data, header)
+    except (struct.error, IndexError):
+        damaged = True
+    if damaged:
+        raise InputError(f"cannot read image {path}: it is damaged or breaks off; copy or download it again")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
@@ -161,7 +167,7 @@ def image_size_wh(path: str | Path) -> tuple[int, int]:
 
 
 def _bytes_of(path: str | Path, count: int = -1) -> bytes:
-    if not Path(path).is_file():
+    if not is_file(Path(path)):
         raise InputError(f"cannot read image {path}: there is no such file")
     try:
         with open(path, "rb") as file:
@@ -240,14 +246,24 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 def _png_header(data: bytes) -> ImageHeader:
     size_wh = struct.unpack_from(">II", data, 16)
     orientation, at = 1, 8
-    while at + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
+    for kind, start, length in _png_chunks(data):
         if kind == b"IDAT":
+            at = start
             break
         if kind == b"eXIf":
-            orientation = _exif_orientation(data[at + 8 : at + 8 + length])
-        at += 12 + length
+            orientation = _exif_orientation(data[start : start + length])
     return ImageHeader(size_wh, orientation, at)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and length of each chunk. OpenCV allocates whatever length a chunk announces."""
+    at = 8
+    while at < len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if at + 12 + length > len(data):
+            raise IndexError("a chunk is cut short")
+        yield kind, at + 8, length
+        at += 12 + length
 
 
 def _webp_header(data: bytes) -> ImageHeader:
@@ -281,12 +297,23 @@ def _exif_orientation(tiff: bytes) -> int:
     return 1
 
 
+def _png_damage(data: bytes) -> bool:
+    """Whether a chunk is not what its checksum says, or the last one is missing."""
+    for kind, start, length in _png_chunks(data):
+        (checksum,) = struct.unpack_from(">I", data, start + length)
+        if zlib.crc32(memoryview(data)[start - 4 : start + length]) != checksum:
+            return True
+        if kind == b"IEND":
+            return False
+    return True
+
+
 def _breaks_off(data: bytes, header: ImageHeader) -> bool:
     """Whether the end is missing. Decoders fill the rest with grey, or with nothing, and say so on stderr at best."""
     if data.startswith(b"\xff\xd8"):
         return data.rfind(_JPEG_END, header.data_start) < 0
     if data.startswith(b"\x89PNG"):
-        return data.rfind(_PNG_END, header.data_start) < 0
+        return _png_damage(data)
     if data.startswith(b"RIFF"):
         return len(data) < int.from_bytes(data[4:8], "little") + 8
     return False

@@ -205,6 +205,14 @@ def require_file(path: str | Path) -> Path:
     return path
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; no name out of a file, however long or odd, is an error."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def require_directory(path: str | Path) -> Path:
     """`path` as a Path, if it is a directory.
 
