@@ -37,7 +37,7 @@ def load_ccnet(path: str | Path) -> CCNet:
     path = require_file(path)
     tensors, metadata = read_safetensors(path)
     with reading(path, "a CCNet of this version"):
-        spec = _spec(metadata, path)
+        spec = _spec(metadata)
         with torch.device("meta"):  # nothing is allocated before the file is known to hold it
             wanted = CCNet(spec).state_dict()
         shapes = {name: value.shape for name, value in wanted.items()}
@@ -51,12 +51,11 @@ def load_ccnet(path: str | Path) -> CCNet:
     return branch.eval()
 
 
-def _spec(metadata: dict[str, str], path: Path) -> BranchSpec:
+def _spec(metadata: dict[str, str]) -> BranchSpec:
     """The specification of a branch, each field of its type and in bounds.
 
     Raises:
-        InputError: a field is wrong.
-        Exception: the metadata are damaged.
+        Exception: the metadata are damaged; ValueError with the field.
     """
     said = json.loads(metadata["ccnet"])
     if not isinstance(said, dict):

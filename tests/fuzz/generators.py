@@ -81,10 +81,11 @@ def mutate_arrays(arrays: dict[str, Any], rng: random.Random) -> dict[str, Any]:
     """Give an array another shape, type or wild numbers, or drop it."""
     name = rng.choice(list(arrays))
     array, kind = np.asarray(arrays[name]), rng.randrange(7)
+    changed: Any
     if kind == 0:
         return {other: value for other, value in arrays.items() if other != name}
     if kind == 1:
-        changed: Any = array.astype(rng.choice(("f4", "f2", "i8", "u1", "U8", "S4", "c8", "?")), copy=True)
+        changed = array.astype(rng.choice(("f4", "f2", "i8", "u1", "U8", "S4", "c8", "?")), copy=True)
     elif kind == 2:
         changed = array.reshape(-1)[: rng.randrange(max(array.size, 1))]
     elif kind == 3:
@@ -133,7 +134,7 @@ def body() -> dict[str, Any]:
     return {"v_template": rng.normal(size=(12, 3)), "J_regressor": regressor, "f": np.zeros((4, 3), np.uint32)}
 
 
-def annotations() -> dict[str, Any]:
+def truth_of_two() -> dict[str, Any]:
     """COCO annotations of two persons in two images."""
     images = [{"id": n, "file_name": f"{n:012d}.jpg", "width": 80, "height": 60} for n in (1, 2)]
     person = {"category_id": 1, "keypoints": [20.0, 30.0, 2] * 17, "num_keypoints": 17, "bbox": [5, 5, 40, 50]}
@@ -266,12 +267,16 @@ def _of_arrays(valid: dict[str, Any]) -> Generator:
 def generators() -> dict[str, Generator]:
     """A generator of damaged files for every format, by name."""
     rng = np.random.default_rng(0)
-    initial = {"poses": rng.normal(size=(3, 72)), "betas": np.zeros((3, 10)), "translation": np.ones((3, 3))}
+    initial: dict[str, Any] = {
+        "poses": rng.normal(size=(3, 72)),
+        "betas": np.zeros((3, 10)),
+        "translation": np.ones((3, 3)),
+    }
     initial["frame_ids"] = np.arange(3)
     return {
         "sequence.pkl": _of_pickle(sequence()),
         "body.pkl": _of_pickle(body()),
-        "annotations.json": _of_json(annotations()),
+        "annotations.json": _of_json(truth_of_two()),
         "results.json": _of_json(results()),
         "mpii.json": _of_json(mpii()),
         "initial.npz": _of_arrays(initial),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.generators import annotations, results
+from tests.fuzz.generators import results, truth_of_two
 
 Reader = Callable[[Path], Any]
 
@@ -42,7 +42,7 @@ def readers(folder: Path) -> dict[str, tuple[Reader, ...]]:
         (folder / "images" / f"{number:012d}.jpg").touch()
     (folder / "images" / "a.jpg").touch()
     good = {"annotations": folder / "good.json", "results": folder / "good_results.json"}
-    good["annotations"].write_text(json.dumps(annotations()))
+    good["annotations"].write_text(json.dumps(truth_of_two()))
     good["results"].write_text(json.dumps(results()))
     truth = read_truth(good["annotations"])
 
