@@ -11,11 +11,8 @@ import torch
 from calibration.ccnet.model import BranchSpec, CCNet
 from pose2d.errors import InputError
 from pose2d.files.boundary import reading
+from pose2d.files.safetensor_files import read_safetensors, write_safetensors
 from pose2d.files.storage import require_file
-from pose2d.files.torch_files import (
-    read_safetensors,
-    write_safetensors,
-)
 from pose2d.skeletons import SKELETONS
 
 _MOST_CHANNELS, _MOST_MEMBERS = 1 << 14, 1 << 8

@@ -38,7 +38,7 @@ from fitting.regressor.model import (
 )
 from pose2d.console.progress import say
 from pose2d.errors import InputError, require_positive
-from pose2d.files.torch_files import read_safetensors
+from pose2d.files.safetensor_files import read_safetensors
 from pose2d.skeletons import H36M17, LSP14, remap
 from pose2d.training.run import Schedule, TrainingRun
 

@@ -33,13 +33,9 @@ from fitting.body_fits import BodyFits
 from pose2d.crops import square_crop_affine, warp_crop
 from pose2d.errors import InputError
 from pose2d.files.boundary import reading
+from pose2d.files.safetensor_files import read_safetensors, write_safetensors
 from pose2d.files.storage import read_npz, require_file
-from pose2d.files.torch_files import (
-    ForeignObjectError,
-    read_safetensors,
-    read_torch_file,
-    write_safetensors,
-)
+from pose2d.files.torch_files import ForeignObjectError, read_torch_file
 from pose2d.networks.resnet import ResNet
 
 Orientation = Literal["camera", "ray"]

@@ -15,14 +15,9 @@ import torch
 from torch import Tensor
 
 from pose2d.errors import InputError
+from pose2d.files.safetensor_files import looks_like_safetensors, read_safetensors, write_safetensors
 from pose2d.files.storage import require_file, sha256
-from pose2d.files.torch_files import (
-    ForeignObjectError,
-    looks_like_safetensors,
-    read_safetensors,
-    read_torch_file,
-    write_safetensors,
-)
+from pose2d.files.torch_files import ForeignObjectError, read_torch_file
 from pose2d.networks.base import TorchPoseNetwork
 from pose2d.networks.checkpoint_layouts import TRANSLATIONS, State, identify, without_prefixes
 from pose2d.networks.sbl import SBL

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from pose2d.errors import InputError
-from pose2d.files.torch_files import safetensors_metadata
+from pose2d.files.safetensor_files import safetensors_metadata
 from pose2d.names import Decoding
 from pose2d.networks.acceleration import prepare_for_inference
 from pose2d.networks.base import PoseNetwork, TorchPoseNetwork

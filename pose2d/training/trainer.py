@@ -18,7 +18,7 @@ from pose2d.datasets.coco_ap import average_precision_percent
 from pose2d.datasets.crop_set import CropSet, cut_crops, network_affine
 from pose2d.datasets.kinds import DATASETS
 from pose2d.errors import InputError, require_positive
-from pose2d.files.torch_files import read_safetensors, write_safetensors
+from pose2d.files.safetensor_files import read_safetensors, write_safetensors
 from pose2d.networks.base import TorchPoseNetwork, predict
 from pose2d.networks.catalogue import build_network
 from pose2d.networks.checkpoints import read_tensors

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from pose2d.errors import InputError
-from pose2d.files.torch_files import ForeignObjectError, read_safetensors, read_torch_file
+from pose2d.files.safetensor_files import read_safetensors
+from pose2d.files.torch_files import ForeignObjectError, read_torch_file
 
 
 def saved(value: object, path: Path, legacy: bool) -> Path:
