@@ -180,10 +180,17 @@ def _id(value: Any) -> int:
     return number
 
 
+def _side(value: Any) -> int:
+    side = int(value)
+    if not 0 < side < 1 << 31:
+        raise ValueError(f"a side of {side!r:.30} px")
+    return side
+
+
 def _images(path: Path, entries: Any, folder: Path) -> dict[int, _Image]:
     try:
         return {
-            _id(entry["id"]): _Image(folder / entry["file_name"], (int(entry["width"]), int(entry["height"])))
+            _id(entry["id"]): _Image(folder / entry["file_name"], (_side(entry["width"]), _side(entry["height"])))
             for entry in entries
         }
     except (KeyError, TypeError, ValueError, OverflowError) as error:

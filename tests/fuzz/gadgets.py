@@ -3,8 +3,6 @@
 Every gadget, run, makes the file whose path it was given. Nothing here is run by the tests: the doors must refuse it.
 """
 
-from __future__ import annotations
-
 import io
 import pickle
 import struct
@@ -96,8 +94,8 @@ def in_checkpoint(program: bytes, legacy: bool) -> bytes:
     return buffer.getvalue()
 
 
-def script(mark: Path) -> bytes:
-    """A TorchScript archive whose `__setstate__` makes the file of the mark when it is loaded."""
+def script() -> bytes:
+    """A TorchScript archive whose `__setstate__` makes the file it_ran in the working folder when it is loaded."""
     import torch
 
     class Holder(torch.nn.Module):
@@ -109,31 +107,20 @@ def script(mark: Path) -> bytes:
             return x
 
         @torch.jit.export
-        def __getstate__(self) -> tuple[torch.Tensor, bool]:
+        def __getstate__(self):
             return (self.w, self.training)
 
         @torch.jit.export
         def __setstate__(self, state: tuple[torch.Tensor, bool]) -> None:
             self.training = state[1]
-            self.w = state[0]
+            made = torch.from_file("it_ran", True, 8, dtype=torch.uint8)
+            made.fill_(88)
+            self.w = made
 
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.script(Holder()), buffer)
-    return _poisoned(buffer.getvalue(), mark)
-
-
-def _poisoned(data: bytes, mark: Path) -> bytes:
-    """The same archive, whose code writes the file of the mark."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(buffer, "w") as target:
-        for member in source.infolist():
-            content = source.read(member)
-            if member.filename.endswith(".py") and b"self.w = " in content:
-                line = f'torch.fill_(torch.from_file("{mark}", True, 8, dtype=0), 88)'
-                content = content.replace(b"    self.w = ", f"    _0 = {line}\n    self.w = ".encode())
-            target.writestr(member.filename, content)
     return buffer.getvalue()
 
 

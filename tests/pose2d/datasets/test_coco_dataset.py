@@ -61,7 +61,7 @@ def test_crowds_and_unlabelled_persons_are_left_out(root):
     ("change", "words"),
     [
         (lambda c: c["annotations"][0].pop("bbox"), "bbox"),
-        (lambda c: c["annotations"][0].update(bbox=[1, 2, float("nan"), 4]), "NaN"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, float("nan"), 4]), "bbox of annotation 1001"),
         (
             lambda c: c["annotations"][0].update(bbox=[1, 2, "wide", 4]),
             "annotation 1001 lacks a field or has a wrong one",
