@@ -51,11 +51,11 @@ def main() -> None:
         result: dict[str, Any] = {"persons": options.persons, "rows": len(ROWS)}
         result["process"] = process_time(run)
         times = [write_time(run) for _ in range(options.repeats)]
-        result["wall_s"], result["cpu_s"] = (min(values) for values in zip(*times))
+        result["wall_s"], result["cpu_s"] = (min(values) for values in zip(*times, strict=True))
         page = run / "report.html"
         result["mb"] = page.stat().st_size / 1e6
         opened = open_times(page, Path(folder), options.repeats)
-        result["open_s"], result["open_cpu_s"] = (None, None) if opened is None else map(min, zip(*opened))
+        result["open_s"], result["open_cpu_s"] = (None, None) if opened is None else map(min, zip(*opened, strict=True))
     print(f"{options.persons} persons, {len(ROWS)} rows: page of {result['mb']:.1f} MB")
     print(f"written in {result['wall_s']:.1f} s ({result['cpu_s']:.1f} s of CPU)")
     print("whole process: {wall_s:.1f} s ({cpu_s:.1f} s of CPU)".format(**result["process"]))

@@ -226,7 +226,7 @@ def draw_keypoints(
     reach = 4 * max(image.shape[:2])
     with np.errstate(invalid="ignore"):
         drawn = np.isfinite(xy_px).all(1) & (np.abs(xy_px) < reach).all(1)
-    places = [(round(float(x)), round(float(y))) if ok else (0, 0) for (x, y), ok in zip(xy_px, drawn)]
+    places = [(round(float(x)), round(float(y))) if ok else (0, 0) for (x, y), ok in zip(xy_px, drawn, strict=True)]
     for one, other in skeleton.edges:
         a, b = skeleton.index(one), skeleton.index(other)
         if drawn[a] and drawn[b]:

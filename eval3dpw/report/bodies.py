@@ -35,7 +35,7 @@ def pose_rows(run: Run, name: str, fits: dict[str, TrackFits], frame_ids: np.nda
     parts = [slice(start, start + len(frame_ids)) for start in range(0, len(together.pelvis), len(frame_ids))]
     meshes = {
         row: MovingMesh(together.vertices[part], together.pelvis[part], together.orientation[part])
-        for row, part in zip(fits, parts)
+        for row, part in zip(fits, parts, strict=True)
     }
     truth = true_mesh(run, name, frame_ids)
     if truth is not None and truth.vertices.shape[1] == len(body.v_template):

@@ -65,7 +65,7 @@ def write_coco_report(
         InputError: the page cannot be written there.
     """
     names = unique_names(evaluation.rows)
-    methods = [name for name, row in zip(names, evaluation.rows) if row.confidence_name not in _REFERENCES]
+    methods = [name for name, row in zip(names, evaluation.rows, strict=True) if row.confidence_name not in _REFERENCES]
     page = CocoPage(
         title="coco-eval: " + ", ".join(dict.fromkeys(row.source for row in evaluation.rows)),
         num_images=evaluation.num_images,
@@ -114,7 +114,7 @@ def _charts(rows: Mapping[str, EvaluationRow], instances: bool) -> dict[str, Any
 
 
 def _same(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(one, other))
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _thinned(confidence: np.ndarray, oks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -70,9 +70,12 @@ def chart_scores(
             "ause": _rounded(area_under_sparsification_error(confidence, 1 - oks)),
             "reliability": []
             if bins is None
-            else [[_rounded(c), _rounded(a), int(n)] for c, a, n in zip(bins.confidence, bins.accuracy, bins.count)],
+            else [
+                [_rounded(c), _rounded(a), int(n)]
+                for c, a, n in zip(bins.confidence, bins.accuracy, bins.count, strict=True)
+            ],
             "sparsification": _curve(confidence, 1 - oks),
-            "scatter": [[_rounded(c), _rounded(a)] for c, a in zip(confidence[shown], oks[shown])],
+            "scatter": [[_rounded(c), _rounded(a)] for c, a in zip(confidence[shown], oks[shown], strict=True)],
         }
     return charts
 

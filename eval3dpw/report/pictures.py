@@ -125,7 +125,7 @@ def choose_frames(
                 (gains if gain > 0 else losses).append((abs(gain), table.track, frame_id, text))
     for name, rows in solved.items():
         if shown in rows:
-            for frame_id, count in zip(map(int, rows[shown].frame_ids), map(int, rows[shown].iterations)):
+            for frame_id, count in zip(map(int, rows[shown].frame_ids), map(int, rows[shown].iterations), strict=True):
                 slow.append((float(count), name, frame_id, f"slowest: {count} iterations by {shown}"))
     take(worst)
     take([(*score[:3], f"most improved: {score[3]}") for score in gains])

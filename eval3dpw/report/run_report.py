@@ -271,7 +271,7 @@ def convergence(tracks: Sequence[dict[str, SolvedFrames]]) -> list[dict[str, Any
                 "median": float(np.median(iterations)),
                 "p95": float(np.quantile(iterations, 0.95)),
                 "most": most,
-                "reasons": {Reason(int(code)).name.lower(): int(n) for code, n in zip(codes, counts)},
+                "reasons": {Reason(int(code)).name.lower(): int(n) for code, n in zip(codes, counts, strict=True)},
                 "before": _median([part.initial_objective for part in parts]),
                 "after": _median([part.objective for part in parts]),
                 "ended": ended,

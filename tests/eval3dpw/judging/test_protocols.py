@@ -107,7 +107,7 @@ def test_acceleration_error_is_vibes(golden, world, tracks):
             pose_bodies(protocol, body, *prediction),
             pose_truth(protocol, track.select(valid), lambda gender: load_body(root, gender)),
         )
-        for kept, bodies in zip(joints, posed):
+        for kept, bodies in zip(joints, posed, strict=True):
             regressed = bodies.regressed_joints[:, order]
             kept.append(regressed - regressed[:, hips].mean(1, keepdim=True))
     error = acceleration_error_mm(torch.cat(joints[0]), torch.cat(joints[1]))  # VIBE runs across tracks, too
