@@ -23,7 +23,8 @@ import tyro
 
 from calibration.ccnet.branches import HEADS, BranchInputs
 from calibration.ccnet.cost import measure_ccnet
-from calibration.ccnet.feature_cache import cache_features
+from calibration.ccnet.feature_cache import CacheOptions, cache_features
+from calibration.ccnet.feature_parts import FeatureParts
 from calibration.ccnet.features import peak_statistics
 from calibration.ccnet.losses import squared_error
 from calibration.ccnet.model import BranchSpec, CCNet
@@ -89,7 +90,7 @@ def main(options: Benchmark) -> None:
     images = torch.randn(options.batch, 3, height, width)
     output = predict(network, images)
     inputs = BranchInputs(
-        output.feature,
+        FeatureParts(output.feature),
         output.raw_score,
         torch.rand(options.batch, len(COCO17), 2),
         peak_statistics(output, (width, height)),
@@ -118,7 +119,8 @@ def main(options: Benchmark) -> None:
 
 def _row(head: Head, options: Benchmark, inputs: BranchInputs, bare: float) -> BranchRow:
     cost = measure_ccnet(options.network, head)
-    feature, members = inputs.feature, BRANCH_TRAININGS[head].members
+    feature, members = inputs.feature.whole, BRANCH_TRAININGS[head].members
+    assert feature is not None
     spec = BranchSpec(head, COCO17.name, feature.shape[1], feature.ndim == 4, "", "", members, presence=True)
     branch = CCNet(spec).eval()
     with torch.inference_mode():
@@ -136,7 +138,7 @@ def _with_real_features(
     dataset = dataset.select(np.arange(min(options.persons, len(dataset))))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        cache = cache_features(network, dataset, folder)
+        cache = cache_features(network, dataset, folder, CacheOptions("coarse"))
         pass_s = time.perf_counter() - start
         persons, timed = TrainingPersons(cache), []
         for row in rows:

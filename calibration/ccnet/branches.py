@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from calibration.ccnet.feature_parts import MOST_LOCAL_CHANNELS, FeatureParts
 from calibration.ccnet.features import PEAK_STATISTICS
 from calibration.ccnet.options import Head
 
 EXTRA = 3
 """Outputs per keypoint beside confidence, visibility and presence."""
-_CONTEXT_CELLS = 5
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ class BranchInputs:
     """What a branch may read of a batch; all from the frozen network's output and the box.
 
     Attributes:
-        feature: penultimate feature, a map or a vector.
+        feature: what is known of the penultimate feature.
         raw_score: of each keypoint.
         xy_fraction: keypoints as fractions of the crop.
         statistics: of each heatmap's peak (`calibration.ccnet.features.peak_statistics`).
         box: logarithms of the box's width and height in image pixels.
     """
 
-    feature: Float[Tensor, "b c h w"] | Float[Tensor, "b c"]
+    feature: FeatureParts
     raw_score: Float[Tensor, "b k"]
     xy_fraction: Float[Tensor, "b k 2"]
     statistics: Float[Tensor, "b k s"]
@@ -66,10 +67,6 @@ class Standard(nn.Module):
         return ((x - self.mean) / self.std).clamp(-6.0, 6.0)
 
 
-def _pooled(feature: Tensor) -> Tensor:
-    return feature.mean(dim=(2, 3)) if feature.ndim == 4 else feature
-
-
 @dataclass(frozen=True)
 class BranchShape:
     """What a branch reads and how much it outputs.
@@ -93,6 +90,9 @@ class Branch(nn.Module, ABC):
     Args:
         shape: of inputs and outputs.
     """
+
+    in_half: ClassVar[frozenset[int]] = frozenset()
+    """Which of the condensed inputs are large: training keeps these as half floats, as a feature cache does."""
 
     def __init__(self, shape: BranchShape) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class _Linear(Branch):
         nn.init.zeros_(self.linear.bias)
 
     def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
-        return (_pooled(inputs.feature),)
+        return (inputs.feature.mean(),)
 
     def forward(self, pooled: Tensor) -> Tensor:
         return self.per_keypoint(self.linear(self.standard(pooled)))
@@ -130,6 +130,8 @@ class _Convolutional(Branch):
 
     0.077 to 0.081 M parameters for the published features of 32 to 256 channels. Of a vector it makes a 1x1 map.
     """
+
+    in_half = frozenset((0,))
 
     def __init__(self, shape: BranchShape) -> None:
         super().__init__(shape)
@@ -147,8 +149,7 @@ class _Convolutional(Branch):
         self.linear = nn.Linear(64, shape.outputs * shape.keypoints)
 
     def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
-        feature = inputs.feature if inputs.feature.ndim == 4 else inputs.feature[..., None, None]
-        return (functional.avg_pool2d(feature, 2) if min(feature.shape[2:]) > 1 else feature,)
+        return (inputs.feature.coarse(),)
 
     def forward(self, feature: Tensor) -> Tensor:
         feature = self.standard(feature.float().movedim(1, -1)).movedim(-1, 1)
@@ -179,6 +180,7 @@ class _Scores(Branch):
 class _Local(Branch):
     """Features at each keypoint, its peak, its place and the box's size; one code for the whole person beside."""
 
+    in_half = frozenset((2,))
     local_channels = 8
     code = 16
     hidden = 32
@@ -192,7 +194,7 @@ class _Local(Branch):
         # regression networks (2048 channels and more, where nothing is local) a narrow code alone.
         local_channels = self.local_channels if channels <= 64 else 1
         hidden = self.hidden if channels <= 512 else max(16384 // channels, 4)
-        self._is_map = shape.feature_is_map and channels <= 512
+        self._is_map = shape.feature_is_map and channels <= MOST_LOCAL_CHANNELS
         whole = channels + keypoints * (1 + PEAK_STATISTICS + 2) + 2
         self.whole_standard = Standard(whole)
         self.own_standard = Standard(own)
@@ -216,10 +218,10 @@ class _Local(Branch):
 
     def condense(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
         score, xy, peak = inputs.raw_score[..., None], inputs.xy_fraction, inputs.statistics
-        person = torch.cat([_pooled(inputs.feature), score.flatten(1), peak.flatten(1), xy.flatten(1), inputs.box], 1)
+        person = torch.cat([inputs.feature.mean(), score.flatten(1), peak.flatten(1), xy.flatten(1), inputs.box], 1)
         border = torch.minimum(xy, 1.0 - xy).amin(dim=-1, keepdim=True)
         own = torch.cat([score, peak, xy, border], dim=-1)
-        return (person, own, features_at(inputs.feature, xy)) if self._is_map else (person, own)
+        return (person, own, inputs.feature.at_keypoints(xy)) if self._is_map else (person, own)
 
     def forward(self, person: Tensor, own: Tensor, local: Tensor | None = None) -> Tensor:
         code = self.whole(self.whole_standard(person))
@@ -230,7 +232,7 @@ class _Local(Branch):
             self.names + nothing,
         ]
         if local is not None:
-            local = self.local_standard(local)
+            local = self.local_standard(local.float())
             parts.append(functional.gelu(torch.einsum("bkc,kcd->bkd", local, self.local)))
         result: Tensor = self.head(torch.cat(parts, dim=-1)) + self.bias
         return result
@@ -244,32 +246,3 @@ BRANCHES: dict[Head, type[Branch]] = {
 }
 """Forms of the branch by name."""
 HEADS: tuple[Head, ...] = tuple(BRANCHES)
-
-
-def features_at(feature: Float[Tensor, "b c h w"], xy_fraction: Float[Tensor, "b k 2"]) -> Float[Tensor, "b k c2"]:
-    """Features at each keypoint, bilinear: those of the map and those of its 5 x 5 means (cells beyond it left out).
-
-    Both are weighted sums of the cells near the keypoint, so these alone are read: the map itself is neither copied nor
-    averaged, in whatever order it lies in memory.
-    """
-    columns, across = _axis_weights(xy_fraction[..., 0], int(feature.shape[3]))
-    rows, down = _axis_weights(xy_fraction[..., 1], int(feature.shape[2]))
-    person = torch.arange(feature.shape[0], device=feature.device)[:, None, None, None]
-    near = feature.movedim(1, -1)[person, rows[..., :, None], columns[..., None, :]]
-    weight = down[..., :, None] * across[..., None, :]
-    return torch.matmul(weight.flatten(3), near.flatten(2, 3)).flatten(2)
-
-
-def _axis_weights(fraction: Tensor, cells: int) -> tuple[Tensor, Tensor]:
-    """The cells (b, k, n) near keypoints on one axis; weights (b, k, 2, n) of interpolation and of windowed means."""
-    at = (fraction * (cells - 1)).clamp(0, cells - 1)[..., None]
-    reach = _CONTEXT_CELLS // 2
-    count = min(2 * reach + 2, cells)
-    first = (at.floor().long() - reach).clamp(0, cells - count)
-    near = first + torch.arange(count, device=fraction.device)
-    point = (1.0 - (at - near).abs()).clamp_min(0.0)
-    distance = (near[..., :, None] - near[..., None, :]).abs()
-    # A mean's weight is one over the number of cells of its window that lie on the map.
-    size = (near + reach).clamp_max(cells - 1) - (near - reach).clamp_min(0) + 1
-    window = (distance <= reach) * (point / size)[..., :, None]
-    return near, torch.stack([point, window.sum(dim=-2)], dim=2)

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from calibration.ccnet.branches import BranchInputs
+from calibration.ccnet.feature_parts import FeatureParts
 from calibration.ccnet.features import PEAK_STATISTICS
 from calibration.ccnet.model import BranchSpec, CCNet
 from calibration.ccnet.options import Head
@@ -50,7 +51,7 @@ def measure_ccnet(name: str, head: Head, skeleton: Skeleton = COCO17, input_size
         spec = BranchSpec(head, skeleton.name, feature.shape[1], feature.ndim == 4, name, "", members, presence=True)
         branch = CCNet(spec).eval()
         shapes = ((keypoints,), (keypoints, 2), (keypoints, PEAK_STATISTICS), (2,))
-        inputs = BranchInputs(feature, *(torch.empty(1, *shape) for shape in shapes))
+        inputs = BranchInputs(FeatureParts(feature), *(torch.empty(1, *shape) for shape in shapes))
     with FlopCounterMode(display=False) as counter:
         branch(inputs)
     return CCNetCost(branch.num_parameters, counter.get_total_flops() // 2)

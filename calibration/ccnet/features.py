@@ -30,7 +30,9 @@ class CachedFeatures:
         xy_fraction: keypoints as fractions of the crop's width and height.
         statistics: of each heatmap's peak, see `peak_statistics`; for regression networks the spread alone.
         scale: crop pixels per image pixel.
-        feature: penultimate features as half floats, memory-mapped; a map or a vector per person.
+        feature: whole penultimate features as half floats, memory-mapped; a map or a vector for each person. None where
+            the cache keeps only what branches read of maps (`calibration.ccnet.feature_parts`):
+        mean, at_keypoints, coarse: of the maps; memory-mapped half floats, the mean single ones.
         network_hash: the network's identity.
         views: of the persons, where they were not seen as they are; `dataset` is theirs.
         size_wh: of the crops in pixels; None where that is not known.
@@ -42,14 +44,34 @@ class CachedFeatures:
     xy_fraction: Float[np.ndarray, "n k 2"]
     statistics: Float[np.ndarray, "n k s"]
     scale: Float[np.ndarray, " n"]
-    feature: Shaped[np.ndarray, "n ..."]
+    feature: Shaped[np.ndarray, "n ..."] | None
     network_hash: str
     views: AlteredViews | None = None
     size_wh: tuple[int, int] | None = None
     cell_px: float | None = None
+    mean: Float[np.ndarray, "n c"] | None = None
+    at_keypoints: Float[np.ndarray, "n k c2"] | None = None
+    coarse: Float[np.ndarray, "n c h2 w2"] | None = None
 
     def __len__(self) -> int:
-        return len(self.feature)
+        return len(self.scale)
+
+    @property
+    def feature_parts(self) -> tuple[np.ndarray | None, ...]:
+        """Whole features, means, values at keypoints and coarse maps, where the cache has them."""
+        return self.feature, self.mean, self.at_keypoints, self.coarse
+
+    @property
+    def channels(self) -> int:
+        """Of the penultimate feature."""
+        known = self.mean if self.feature is None else self.feature
+        assert known is not None  # a cache has one of the two
+        return int(known.shape[1])
+
+    @property
+    def feature_is_map(self) -> bool:
+        """Whether the penultimate feature is a map rather than a vector."""
+        return self.feature is None or self.feature.ndim == 4
 
     @property
     def labelled(self) -> Bool[np.ndarray, "n k"]:
@@ -85,7 +107,8 @@ class CachedFeatures:
     def select(self, rows: Int[np.ndarray, " m"]) -> CachedFeatures:
         """The persons in `rows` (features of neighbouring rows stay memory-mapped)."""
         contiguous = len(rows) > 0 and bool((np.diff(rows) == 1).all())
-        feature = self.feature[rows[0] : rows[-1] + 1] if contiguous else self.feature[rows]
+        chosen = slice(rows[0], rows[-1] + 1) if contiguous else rows
+        feature, mean, at_keypoints, coarse = (None if part is None else part[chosen] for part in self.feature_parts)
         return replace(
             self,
             dataset=self.dataset.select(rows),
@@ -94,6 +117,9 @@ class CachedFeatures:
             statistics=self.statistics[rows],
             scale=self.scale[rows],
             feature=feature,
+            mean=mean,
+            at_keypoints=at_keypoints,
+            coarse=coarse,
             views=None if self.views is None else self.views.select(rows),
         )
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from calibration.calibrated_poses import CalibratedPoses2D
 from calibration.ccnet.branches import BRANCHES, EXTRA, Branch, BranchInputs, BranchShape, Standard
+from calibration.ccnet.feature_parts import FeatureParts
 from calibration.ccnet.features import CachedFeatures, peak_statistics
 from calibration.ccnet.options import Head
 from pose2d.errors import InputError
@@ -110,6 +111,11 @@ class CCNet(nn.Module):
         """What of the inputs the trained layers read; it is small, and the same in every epoch."""
         return cast(Branch, self.members[0]).condense(inputs)
 
+    def condense_for_training(self, inputs: BranchInputs) -> tuple[Tensor, ...]:
+        """`condense` with the large ones as half floats."""
+        member = cast(Branch, self.members[0])
+        return tuple(x.half() if i in member.in_half else x for i, x in enumerate(member.condense(inputs)))
+
     def decide(self, *condensed: Tensor) -> BranchOutput:
         """Confidences, visibilities and presences from condensed inputs."""
         outputs = torch.stack([member(*condensed) for member in self.members])
@@ -139,7 +145,7 @@ class CCNet(nn.Module):
 def inputs_of_cache(cache: CachedFeatures, rows: np.ndarray | slice = slice(None)) -> BranchInputs:
     """Branch inputs of some rows of a cache."""
     return BranchInputs(
-        torch.from_numpy(np.asarray(cache.feature[rows], dtype=np.float32)),
+        FeatureParts(*(None if part is None else _float(part[rows]) for part in cache.feature_parts)),
         _float(cache.poses.raw_score[rows]),
         _float(cache.xy_fraction[rows]),
         _float(cache.statistics[rows]),
@@ -151,7 +157,7 @@ def inputs_of_batch(part: InferredBatch, size_wh: tuple[int, int]) -> BranchInpu
     """Branch inputs of a batch fresh from the network; the feature passes through half floats as in a cache."""
     size = np.array(size_wh)
     return BranchInputs(
-        part.output.feature.half().float(),
+        FeatureParts(part.output.feature.half().float()),
         _float(part.poses.raw_score),
         _float(part.output.xy_px.double().cpu().numpy() / size),
         peak_statistics(part.output, size_wh).float(),

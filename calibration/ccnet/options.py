@@ -15,6 +15,11 @@ Head = Literal["local", "conv", "linear", "scores"]
 ViewKind = Literal["cut", "patched"]
 """Kinds of altered views (`calibration.ccnet.altered_views`)."""
 
+Kept = Literal["points", "coarse", "whole"]
+"""How much of feature maps a cache keeps (`calibration.ccnet.feature_cache`)."""
+KEPT: tuple[Kept, ...] = ("points", "coarse", "whole")
+"""Each keeps what the one before it does, or what that can be computed from."""
+
 
 @dataclass(frozen=True)
 class FeatureOptions(NetworkOptions):
@@ -28,13 +33,20 @@ class FeatureOptions(NetworkOptions):
     """Layout of --data and keypoints of the network: COCO's 17, MPII's 16 or COCO-WholeBody's 133."""
     cache: Path = Path("feature-cache")
     """Directory for features, which are computed once."""
+    whole_maps: bool = False
+    """Keep whole feature maps, where branches read little of them: 1.6 MB per person and view of SBL-R50, not 20 KB."""
     limit: int | None = None
     """Use the first persons of each split only."""
     views: tuple[ViewKind, ...] = ("cut", "patched")
     """Altered views of the same persons to learn from too: cut away in part, which teaches what is outside the picture;
-    with a patch over a keypoint, which teaches doubt. In tables only the local form does. Each is another pass."""
+    with a patch over a keypoint, which teaches doubt. In tables only the local form does. Each image is opened once."""
     hardware: Hardware = field(default_factory=Hardware)
     """Where the network runs and branches are trained."""
+
+    @property
+    def kept(self) -> Kept:
+        """What of feature maps the branches to be trained read."""
+        return "whole" if self.whole_maps else "coarse"
 
 
 @dataclass(frozen=True)
@@ -51,3 +63,8 @@ class CalibrateOptions(FeatureOptions):
     """Form of the branch: local is this project's, conv and linear are the paper's, scores the control."""
     seed: int = 0
     """Of the branch's weights and the held-out images."""
+
+    @property
+    def kept(self) -> Kept:
+        """As the branch's form reads it."""
+        return "points" if self.head != "conv" and not self.whole_maps else super().kept

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from calibration.ccnet.altered_views import views_of
-from calibration.ccnet.feature_cache import cache_features
+from calibration.ccnet.feature_cache import CacheOptions, cache_views
 from calibration.ccnet.features import CachedFeatures
 from calibration.ccnet.options import FeatureOptions, ViewKind
 from calibration.ccnet.training import TrainingPersons
@@ -55,7 +55,7 @@ def split_features(
         dataset = dataset.select(np.arange(min(options.limit, len(dataset))))
     spec = network.input_spec
     views = [None, *(views_of(kind, dataset, spec.size_wh, spec.padding) for kind in kinds)]
-    plain, *altered = [cache_features(network, dataset, options.cache, views=one, fabric=fabric) for one in views]
+    plain, *altered = cache_views(network, dataset, options.cache, views, CacheOptions(options.kept), fabric)
     return plain, altered
 
 

@@ -177,8 +177,8 @@ def train_branch(
     spec = BranchSpec(
         config.head,
         plain.poses.skeleton.name,
-        int(plain.feature.shape[1]),
-        plain.feature.ndim == 4,
+        plain.channels,
+        plain.feature_is_map,
         network_name,
         plain.network_hash,
         presence=any(view.views is not None and view.views.kind == "cut" for view in views),
@@ -214,13 +214,10 @@ def _samples(branch: CCNet, cache: CachedFeatures, target: Target) -> _Samples:
     if len(cache) == 0 or not cache.labelled.any():
         raise InputError(f"{cache.dataset.annotation_file} has no labelled keypoint to train a confidence branch on")
     parts = [
-        branch.condense(inputs_of_cache(cache, slice(begin, begin + _CONDENSE_BATCH)))
+        branch.condense_for_training(inputs_of_cache(cache, slice(begin, begin + _CONDENSE_BATCH)))
         for begin in range(0, len(cache), _CONDENSE_BATCH)
     ]
-    # Maps are kept as half floats, as the cache holds them.
-    condensed = tuple(
-        torch.cat([part[i].half() if part[i].ndim == 4 else part[i] for part in parts]) for i in range(len(parts[0]))
-    )
+    condensed = tuple(map(torch.cat, zip(*parts, strict=True)))
     return _Samples(
         condensed,
         {

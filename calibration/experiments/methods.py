@@ -104,6 +104,9 @@ def _areas(calibration: CachedFeatures, test: CachedFeatures) -> dict[str, np.nd
 
 def pooled_features(cache: CachedFeatures) -> Float[np.ndarray, "n c"]:
     """Features averaged over their map."""
+    if cache.mean is not None:
+        return np.asarray(cache.mean, dtype=np.float64)
+    assert cache.feature is not None  # a cache has one of the two
     if cache.feature.ndim == 2:
         return np.asarray(cache.feature, dtype=np.float64)
     parts = [

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import rankdata
 
 from calibration.ccnet.altered_views import cut_views, patched_views
-from calibration.ccnet.feature_cache import cache_features
+from calibration.ccnet.feature_cache import CacheOptions, cache_features
 from calibration.ccnet.features import CachedFeatures
 from calibration.ccnet.model import BranchSpec, CCNet, calibrate_cache
 from calibration.ccnet.training import BranchTraining, TrainingPersons, _Objective, _samples, train_branch
@@ -83,12 +83,12 @@ def test_view_of_a_person_depends_on_no_other(dataset, make):
 
 def test_views_are_cached_apart_and_as_they_were_drawn(network, dataset, tmp_path):
     views = cut_views(dataset, SIZE_WH, 1.25)
-    plain = cache_features(network, dataset, tmp_path)
-    cut = cache_features(network, dataset, tmp_path, batch=5, views=views)
+    plain = cache_features(network, dataset, tmp_path, CacheOptions("whole"))
+    cut = cache_features(network, dataset, tmp_path, CacheOptions("whole", batch=5), views=views)
     assert len(list(tmp_path.iterdir())) == 2
     assert cut.views is not None and len(cut) == len(plain) == 12
     np.testing.assert_array_equal(cut.poses.boxes_xywh, views.dataset.boxes_xywh)
-    alone = cache_features(network, dataset, tmp_path, views=views.select(np.array([3])))
+    alone = cache_features(network, dataset, tmp_path, CacheOptions("whole"), views=views.select(np.array([3])))
     np.testing.assert_allclose(alone.poses.xy_px[0], cut.poses.xy_px[3], atol=1e-3)
     some = cut.select(np.array([3, 5]))
     np.testing.assert_array_equal(some.present, cut.present[[3, 5]])
@@ -100,15 +100,15 @@ def test_unreadable_images_are_left_out_of_views_too(network, dataset, tmp_path)
     paths = list(dataset.image_paths)
     paths[4] = tmp_path / "none.jpg"
     views = replace(views, dataset=replace(dataset, image_paths=tuple(paths)))
-    cache = cache_features(network, dataset, tmp_path, views=views)
+    cache = cache_features(network, dataset, tmp_path, CacheOptions("whole"), views=views)
     assert len(cache) == 11
     assert dataset.annotation_ids[4] not in cache.dataset.annotation_ids
 
 
 def _informed(dataset, network, folder, seed):
     """Caches of plain and cut persons whose features tell which keypoints are present."""
-    plain = cache_features(network, dataset, folder)
-    cut = cache_features(network, dataset, folder, views=cut_views(dataset, SIZE_WH, 1.25, seed))
+    plain = cache_features(network, dataset, folder, CacheOptions("whole"))
+    cut = cache_features(network, dataset, folder, CacheOptions("whole"), views=cut_views(dataset, SIZE_WH, 1.25, seed))
     rng = np.random.default_rng(seed)
     told = []
     for cache in (plain, cut):
@@ -137,8 +137,8 @@ def test_what_is_not_known_does_not_count(network, dataset, tmp_path):
     """Targets of cut-away confidences, of labels under a patch, and of presences of unlabelled keypoints are moot."""
     spec = BranchSpec("linear", "coco17", 64, True, "", "", presence=True)
     branch, config = CCNet(spec).eval(), BranchTraining(head="linear")
-    cut = cache_features(network, dataset, tmp_path, views=cut_views(dataset, SIZE_WH, 1.25))
-    patched = cache_features(network, dataset, tmp_path, views=patched_views(dataset))
+    cut = cache_features(network, dataset, tmp_path, CacheOptions("whole"), views=cut_views(dataset, SIZE_WH, 1.25))
+    patched = cache_features(network, dataset, tmp_path, CacheOptions("whole"), views=patched_views(dataset))
 
     def loss(samples, config):
         return _Objective(branch, config)(samples.condensed, samples.truth)
@@ -166,7 +166,7 @@ def test_what_is_not_known_does_not_count(network, dataset, tmp_path):
 
 def test_views_of_nobody_labelled_are_refused(network, dataset, tmp_path):
     blind = replace(dataset, visible=np.zeros_like(dataset.visible))
-    cache = cache_features(network, dataset, tmp_path, views=patched_views(blind))
-    plain = cache_features(network, dataset, tmp_path)
+    cache = cache_features(network, dataset, tmp_path, CacheOptions("whole"), views=patched_views(blind))
+    plain = cache_features(network, dataset, tmp_path, CacheOptions("whole"))
     with pytest.raises(InputError, match="no labelled keypoint"):
         train_branch(TrainingPersons(plain, views=[cache]), BranchTraining(head="linear", epochs=1))

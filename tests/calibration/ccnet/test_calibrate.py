@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from calibration.ccnet.calibrate import calibrate
-from calibration.ccnet.feature_cache import cache_features
+from calibration.ccnet.feature_cache import CacheOptions, cache_features
 from calibration.ccnet.files import load_ccnet
 from calibration.ccnet.options import CalibrateOptions
 from calibration.ccnet.splits import target_cells
@@ -53,7 +53,10 @@ def checkpoint(root, tmp_path_factory):
 def caches(root, checkpoint, tmp_path_factory):
     network, _ = load_network("sbl-small", checkpoint)
     directory = tmp_path_factory.mktemp("features")
-    return [cache_features(network, read_coco(root, split), directory) for split in ("calibration", "test")]
+    return [
+        cache_features(network, read_coco(root, split), directory, CacheOptions("coarse"))
+        for split in ("calibration", "test")
+    ]
 
 
 def test_half_floats_load_and_keep_metadata(checkpoint):

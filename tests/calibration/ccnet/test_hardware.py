@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from calibration.ccnet.altered_views import cut_views
 from calibration.ccnet.calibrate import calibrate
-from calibration.ccnet.feature_cache import cache_features
+from calibration.ccnet.feature_cache import CacheOptions, cache_features
 from calibration.ccnet.files import load_ccnet
 from calibration.ccnet.hardware import Hardware
 from calibration.ccnet.model import calibrate_cache
@@ -39,7 +39,10 @@ def test_one_process_of_fabric_is_as_none(root, tmp_path):
     fabric = Hardware().fabric()
     views = cut_views(dataset, (96, 128), 1.25)
     caches = [
-        [cache_features(network, dataset, tmp_path / name, views=view, fabric=one) for view in (None, views)]
+        [
+            cache_features(network, dataset, tmp_path / name, CacheOptions("whole"), views=view, fabric=one)
+            for view in (None, views)
+        ]
         for name, one in (("a", None), ("b", fabric))
     ]
     np.testing.assert_array_equal(caches[0][1].feature, caches[1][1].feature)

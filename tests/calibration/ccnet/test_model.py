@@ -10,8 +10,9 @@ import pytest
 import torch
 from pycocotools.cocoeval import COCOeval
 
-from calibration.ccnet.branches import HEADS, features_at
-from calibration.ccnet.feature_cache import cache_features
+from calibration.ccnet.branches import HEADS
+from calibration.ccnet.feature_cache import CacheOptions, cache_features
+from calibration.ccnet.feature_parts import features_at
 from calibration.ccnet.features import CachedFeatures, peak_statistics
 from calibration.ccnet.files import load_ccnet, save_ccnet
 from calibration.ccnet.losses import CONFIDENCE_LOSSES
@@ -35,7 +36,7 @@ from tests.function_network import FunctionNetwork
 
 @pytest.fixture(scope="module")
 def cache(network, dataset, tmp_path_factory):
-    return cache_features(network, dataset, tmp_path_factory.mktemp("cache"), batch=4)
+    return cache_features(network, dataset, tmp_path_factory.mktemp("cache"), CacheOptions("whole", batch=4))
 
 
 def _telling(dataset, count=400, vector=False, seed=0):
@@ -73,29 +74,29 @@ def test_cache_equals_inference(cache, network, dataset):
 
 def test_caches_of_networks_without_parameters_do_not_mix(dataset, tmp_path):
     network = FunctionNetwork(b"one")
-    first = cache_features(network, dataset, tmp_path)
-    second = cache_features(FunctionNetwork(b"two"), dataset, tmp_path)
+    first = cache_features(network, dataset, tmp_path, CacheOptions("whole"))
+    second = cache_features(FunctionNetwork(b"two"), dataset, tmp_path, CacheOptions("whole"))
     assert first.network_hash == network.identity != second.network_hash
     assert first.cell_px is None
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_cache_is_opened_and_not_computed_again(network, dataset, tmp_path, monkeypatch):
-    first = cache_features(network, dataset, tmp_path)
+    first = cache_features(network, dataset, tmp_path, CacheOptions("whole"))
     import calibration.ccnet.feature_cache as module
 
     monkeypatch.setattr(module, "infer_batches", lambda *a: pytest.fail("ran the network again"))
-    second = cache_features(network, dataset, tmp_path)
+    second = cache_features(network, dataset, tmp_path, CacheOptions("whole"))
     np.testing.assert_array_equal(first.feature, second.feature)
     other = build_network("sbl-small").eval()
     with pytest.raises(pytest.fail.Exception):
-        cache_features(other, dataset, tmp_path)
+        cache_features(other, dataset, tmp_path, CacheOptions("whole"))
 
 
 def test_interrupted_cache_is_resumed_and_never_read_as_whole(network, dataset, tmp_path, monkeypatch):
     import calibration.ccnet.feature_cache as module
 
-    whole = cache_features(network, dataset, tmp_path / "whole", batch=1)
+    whole = cache_features(network, dataset, tmp_path / "whole", CacheOptions("whole", batch=1))
     original = module.infer_batches
     run = []
 
@@ -109,10 +110,10 @@ def test_interrupted_cache_is_resumed_and_never_read_as_whole(network, dataset, 
     monkeypatch.setattr(module, "_FLUSH_BATCHES", 2)
     monkeypatch.setattr(module, "infer_batches", failing)
     with pytest.raises(OSError, match="space"):
-        cache_features(network, dataset, tmp_path / "part", batch=1)
+        cache_features(network, dataset, tmp_path / "part", CacheOptions("whole", batch=1))
     assert not list((tmp_path / "part").glob("*/cache.json"))
     monkeypatch.setattr(module, "infer_batches", lambda *a: (run.append(1) or part for part in original(*a)))
-    resumed = cache_features(network, dataset, tmp_path / "part", batch=1)
+    resumed = cache_features(network, dataset, tmp_path / "part", CacheOptions("whole", batch=1))
     # One of a black image, five of twelve persons, of which four were kept, and the eight others.
     assert sum(run) == 1 + 5 + 8
     np.testing.assert_array_equal(resumed.feature, whole.feature)
@@ -124,7 +125,7 @@ def test_cache_without_room_is_refused(network, dataset, tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(InputError, match="MB free"):
-        cache_features(network, dataset, tmp_path)
+        cache_features(network, dataset, tmp_path, CacheOptions("whole"))
     monkeypatch.undo()
 
     def full(*_):
@@ -132,22 +133,22 @@ def test_cache_without_room_is_refused(network, dataset, tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(InputError, match="No space left"):
-        cache_features(network, dataset, tmp_path)
+        cache_features(network, dataset, tmp_path, CacheOptions("whole"))
     assert not list(tmp_path.iterdir())
 
 
 def test_damaged_cache_is_named(network, dataset, tmp_path):
-    cache_features(network, dataset, tmp_path)
+    cache_features(network, dataset, tmp_path, CacheOptions("whole"))
     (file,) = tmp_path.glob("*/feature.npy")
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(InputError, match="damaged"):
-        cache_features(network, dataset, tmp_path)
+        cache_features(network, dataset, tmp_path, CacheOptions("whole"))
 
 
 def test_unreadable_persons_are_left_out(network, dataset, tmp_path):
     boxes = dataset.boxes_xywh.copy()
     boxes[3] = [500, 500, 10, 10]
-    cache = cache_features(network, replace(dataset, boxes_xywh=boxes), tmp_path)
+    cache = cache_features(network, replace(dataset, boxes_xywh=boxes), tmp_path, CacheOptions("whole"))
     assert len(cache) == 11
     assert 1004 not in cache.dataset.annotation_ids
 
@@ -341,7 +342,9 @@ def test_caches_of_two_input_sizes_do_not_mix(dataset, tmp_path):
     sizes = [(96, 128), (192, 256)]
     networks = [build_network("sbl-small", 17, size).eval() for size in sizes]
     networks[1].load_state_dict(networks[0].state_dict())
-    caches = [cache_features(network, dataset.select(np.arange(3)), tmp_path) for network in networks]
+    caches = [
+        cache_features(network, dataset.select(np.arange(3)), tmp_path, CacheOptions("whole")) for network in networks
+    ]
     assert [cache.size_wh for cache in caches] == sizes
     assert caches[0].network_hash == caches[1].network_hash
     assert caches[1].feature.shape[2] == 2 * caches[0].feature.shape[2]
@@ -349,7 +352,7 @@ def test_caches_of_two_input_sizes_do_not_mix(dataset, tmp_path):
 
 def test_nobody_is_refused(network, dataset, tmp_path):
     with pytest.raises(InputError, match="it is empty"):
-        cache_features(network, dataset.select(np.arange(0)), tmp_path)
+        cache_features(network, dataset.select(np.arange(0)), tmp_path, CacheOptions("whole"))
     assert not list(tmp_path.iterdir())
 
 

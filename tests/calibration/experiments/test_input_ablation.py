@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 import calibration.experiments.input_ablation as module
-from calibration.ccnet.feature_cache import cache_features
+from calibration.ccnet.feature_cache import CacheOptions, cache_features
 from calibration.ccnet.model import calibrate_cache
 from calibration.ccnet.training import BranchTraining, TrainingPersons, train_branch
 from calibration.experiments.input_ablation import (
@@ -40,7 +40,7 @@ def network():
 def cache(network, tmp_path_factory):
     root = tmp_path_factory.mktemp("stick")
     write_stick_figures(root, "train", 8)
-    return cache_features(network, read_coco(root, "train"), root / "cache")
+    return cache_features(network, read_coco(root, "train"), root / "cache", CacheOptions("whole"))
 
 
 def test_low_level_features_are_the_first_stage_on_a_grid(network, cache, tmp_path, monkeypatch):
