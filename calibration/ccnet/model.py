@@ -145,7 +145,7 @@ class CCNet(nn.Module):
 def inputs_of_cache(cache: CachedFeatures, rows: np.ndarray | slice = slice(None)) -> BranchInputs:
     """Branch inputs of some rows of a cache."""
     return BranchInputs(
-        FeatureParts(*(None if part is None else _float(part[rows]) for part in cache.feature_parts)),
+        FeatureParts(*(None if part is None else _copied(part[rows]) for part in cache.feature_parts)),
         _float(cache.poses.raw_score[rows]),
         _float(cache.xy_fraction[rows]),
         _float(cache.statistics[rows]),
@@ -163,6 +163,11 @@ def inputs_of_batch(part: InferredBatch, size_wh: tuple[int, int]) -> BranchInpu
         peak_statistics(part.output, size_wh).float(),
         _float(np.log(np.maximum(part.poses.boxes_xywh[:, 2:], 1.0))),
     )
+
+
+def _copied(values: np.ndarray) -> Tensor:
+    """Single floats of a part of a file that is mapped for reading."""
+    return torch.from_numpy(np.array(values, dtype=np.float32))
 
 
 def _float(values: np.ndarray) -> Tensor:
