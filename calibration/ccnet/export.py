@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from calibration.ccnet.branches import BranchInputs
+from calibration.ccnet.feature_parts import FeatureParts
 from calibration.ccnet.features import peak_statistics
 from calibration.ccnet.files import load_ccnet
 from calibration.ccnet.model import CCNet, check_fits
@@ -68,7 +69,7 @@ class CalibratedNetwork(nn.Module):
         output = self.network.decode(self.network(images))
         size = torch.tensor(spec.size_wh, dtype=torch.float32)
         inputs = BranchInputs(
-            output.feature.half().float(),
+            FeatureParts(output.feature.half().float()),
             output.raw_score,
             output.xy_px / size,
             peak_statistics(output, spec.size_wh),
