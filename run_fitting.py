@@ -48,6 +48,16 @@ COMMANDS = {
         "--root 3DPW --weighting ccnet --out out/fit",
         _FINISHED,
     ),
+    "calibrate-start": Entry(
+        "eval3dpw.commands.calibrate_start:CalibrateStart",
+        "learn how wrong a method's bodies are",
+        "--root 3DPW --initial BODIES --out prior.json",
+    ),
+    "start-study": Entry(
+        "eval3dpw.commands.start_study:StartStudy",
+        "how good must a start be to be refined",
+        "--root world/3dpw --prior-root val/3dpw --out out/study",
+    ),
     "evaluate": Entry(
         "eval3dpw.commands.evaluate:Evaluate",
         "judge fits under any protocol",

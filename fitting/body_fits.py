@@ -50,6 +50,8 @@ class BodyFits:
         iterations: of the solver.
         initial_objective, objective: before and after the solver (after the translation stage both); NaN where it did
             not run.
+        joint_std_mm: standard deviation of each joint relative to the pelvis, along the camera's axes
+            (`fitting.start.posterior`); NaN where the body was not refined, None where it was not asked for.
     """
 
     rotations: Float[np.ndarray, "n 24 3 3"]
@@ -59,6 +61,7 @@ class BodyFits:
     iterations: Int[np.ndarray, " n"] | None = None
     initial_objective: Float[np.ndarray, " n"] | None = None
     objective: Float[np.ndarray, " n"] | None = None
+    joint_std_mm: Float[np.ndarray, "n 24 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.rotations)

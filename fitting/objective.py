@@ -2,14 +2,27 @@
 
     E(z) = sum_k D(w_k, |e_k|^2) + sum_hinges (bend / std)^2 + lambda |z|^2
 
-e_k is the reprojection error in pixels of the 256-pixel person box, D the robust kernel (Geman-McClure) of the weighted
-error, lambda |z|^2 everything that pulls towards the initial prediction and the mean shape. z is *whitened*: each
-unknown is its distance from the prior's centre in standard deviations,
+e_k is the reprojection error in pixels of the 256-pixel person box, D the robust kernel of the weighted error,
+lambda |z|^2 everything that pulls towards the initial prediction and the mean shape. z is *whitened*: each unknown is
+its distance from the prior's centre in standard deviations,
 
     R_u = R0_u exp(hat(std_u z_u)),   beta = beta_c + std z_beta,   t = t0 + std z_t,
 
 so the prior's Hessian is the identity. The two pulls on the shape, |beta - beta0|^2 + a |beta|^2, are one Gaussian
 around beta_c = beta0 / (1 + a) and a constant, which E leaves out.
+
+The paper's objective takes Geman-McClure's kernel, weights of mean 1 for each person, and a tuned lambda. The objective
+in probabilities is twice a negative log posterior with lambda = 1:
+
+* A keypoint's error has the precision tau = g / (sigma^2 + s0^2): sigma from its calibrated confidence, s0 the distance
+  between the body's landmark and the annotators', g in {0, 1} whether it says anything at all, and 1 with the
+  probability p that the keypoint is visible and in the picture. The mean of tau is w = p / (sigma^2 + s0^2): p is a
+  factor on the precision. (As a mixture of densities it did worse.)
+* The precision itself is uncertain. A Gamma distribution with mean w and shape nu / 2 makes the error Student's t,
+  D = (nu + 2) log(1 + w e^2 / nu). On validation tracks the errors follow nu = 4 with s0 = 2 pixels, and no factor on
+  sigma^2 (its likeliest value is 1.0). D is a log density, so that evidence of different priors can be compared.
+* The start has an error of its own, whose standard deviations `std` are those of the method that made it
+  (`fitting.start_prior`). |z|^2 is its negative log density, so lambda is 1.
 
 A keypoint moves with joint u as w x arm_u, w the turn's axis in the camera frame; for an image row with gradient g,
 g . (w x arm) = w . (arm x g): one cross product for each joint and row, no derivative of the mesh.
@@ -27,7 +40,14 @@ from torch import Tensor
 from fitting.bodies.reduced_body import ReducedBody
 from fitting.priors import Hinges, hinge_values
 from fitting.refinement_config import Constants
-from fitting.residuals import geman_mcclure, geman_mcclure_slope, projection_jacobian, reprojection
+from fitting.residuals import (
+    geman_mcclure,
+    geman_mcclure_slope,
+    projection_jacobian,
+    reprojection,
+    student,
+    student_slope,
+)
 
 MIN_DEPTH_M = 0.1
 """A keypoint nearer to the camera than this makes the objective infinite: no step may go through the camera."""
@@ -160,15 +180,29 @@ def _data(problem: Problem, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     visible = points[:, 2] > MIN_DEPTH_M
     error = reprojection(points, problem.xy, problem.focal, problem.centre) / constants.pixel_scale
     error = torch.where((used & visible)[:, None], error, 0.0)
-    squared = (error**2).sum(1)
-    if constants.kernel_on == "weighted":
-        cost = geman_mcclure(problem.weights * squared, constants.kernel_knee)
-        slope = geman_mcclure_slope(problem.weights * squared, constants.kernel_knee)
-    else:
-        cost = problem.weights * geman_mcclure(squared, constants.kernel_knee)
-        slope = geman_mcclure_slope(squared, constants.kernel_knee)
+    cost, slope = _cost_and_slope(problem, (error**2).sum(1))
     behind = (used & ~visible).any(1)
     return error, torch.where(behind, torch.inf, cost.sum(1)), (problem.weights * slope).sqrt()
+
+
+def keypoint_costs(problem: Problem) -> Float[Tensor, "n K"]:
+    """D of each keypoint at the start; infinite where a weighted one lies behind the camera."""
+    points = _pose(problem, torch.zeros_like(problem.std)).points
+    used, visible = problem.weights > 0, points[:, 2] > MIN_DEPTH_M
+    squared = (reprojection(points, problem.xy, problem.focal, problem.centre) / problem.constants.pixel_scale) ** 2
+    costs = _cost_and_slope(problem, torch.where(used & visible, squared.sum(1), 0.0))[0]
+    return torch.where(used & ~visible, torch.inf, costs)
+
+
+def _cost_and_slope(problem: Problem, squared: Tensor) -> tuple[Tensor, Tensor]:
+    """D of squared errors in units of the pixel scale, and what iterated reweighting multiplies the weight by."""
+    constants, weighted = problem.constants, problem.weights * squared
+    if constants.kernel_on == "student":
+        return student(weighted, constants.degrees_of_freedom), student_slope(weighted, constants.degrees_of_freedom)
+    knee = constants.kernel_knee
+    if constants.kernel_on == "weighted":
+        return geman_mcclure(weighted, knee), geman_mcclure_slope(weighted, knee)
+    return problem.weights * geman_mcclure(squared, knee), geman_mcclure_slope(squared, knee)
 
 
 def _total(problem: Problem, z: Tensor, data: Tensor, bends: Tensor) -> Tensor:

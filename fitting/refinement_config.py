@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-KernelOn = Literal["weighted", "error"]
+from fitting.start_prior import StartPrior
+
+KernelOn = Literal["weighted", "error", "student"]
+ObjectiveName = Literal["paper", "probability"]
 
 
 @dataclass(frozen=True)
@@ -17,8 +20,9 @@ class Constants:
         pixel_scale: error that counts as 1, in pixels of the 256-pixel box.
         kernel_knee: c of the Geman-McClure kernel, in units of `pixel_scale`.
         kernel_on: "weighted": D = rho(w e^2), a doubtful keypoint's knee lies further out and all keypoints cost at
-            most c^2; "error": D = w rho(e^2), SPIN's form.
+            most c^2; "error": D = w rho(e^2), SPIN's form; "student": D = (nu + 2) log(1 + w e^2 / nu).
         hinge_std: of the forbidden bend.
+        degrees_of_freedom: nu of "student".
     """
 
     prior_strength: float
@@ -26,6 +30,7 @@ class Constants:
     kernel_knee: float
     kernel_on: KernelOn
     hinge_std: float
+    degrees_of_freedom: float
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,15 @@ class RefinementConfig:
         prior_strength: lambda, the pull of everything that is not a 2D keypoint.
         pixel_scale: reprojection error that counts as 1, in pixels of a person box scaled to 256 pixels.
         kernel_knee: c of the Geman-McClure kernel in units of `pixel_scale`; a large one makes it least squares.
-        kernel_on: "weighted" robustifies weight times squared error, "error" the error alone (SPIN's form).
+        kernel_on: "weighted" robustifies weight times squared error, "error" the error alone (SPIN's form), "student"
+            is the negative log density of Student's t with precision w (`fitting.objective`).
+        degrees_of_freedom: of "student".
         rotation_std_scale: factor on the table of joint standard deviations (`fitting.priors.JOINT_STD_RAD`).
         beta_std: standard deviation of the shape around the initial one.
         mean_shape_pull: strength of the pull to the mean shape, relative to that to the initial shape.
         translation_std: standard deviation of the translation (x, y, z) as fractions of the depth.
+        start_prior: standard deviations of the start's errors, in place of the three above; None for those.
+        posterior: also compute how sure each refined joint is (`fitting.start.posterior`).
         hinge_std_rad: forbidden bend of a knee or elbow that costs 1.
         first_stage_above: mean weighted reprojection error of the initial prediction, in pixels of the 256-pixel box,
             above which a first stage moves the body before its pose is touched. The solver moves it anyway; the stage
@@ -90,10 +99,13 @@ class RefinementConfig:
     pixel_scale: float = 3.0
     kernel_knee: float = 10.0
     kernel_on: KernelOn = "error"
+    degrees_of_freedom: float = 4.0
     rotation_std_scale: float = 1.5
     beta_std: float = 2.0
     mean_shape_pull: float = 0.1
     translation_std: tuple[float, float, float] = (0.1, 0.1, 0.3)
+    start_prior: StartPrior | None = None
+    posterior: bool = False
     hinge_std_rad: float = 0.1
     first_stage_above: float = 30.0
     first_stage_std: tuple[float, float, float] = (0.2, 0.2, 0.2)
@@ -109,7 +121,14 @@ class RefinementConfig:
 
     def constants(self) -> Constants:
         """The objective's part."""
-        return Constants(self.prior_strength, self.pixel_scale, self.kernel_knee, self.kernel_on, self.hinge_std_rad)
+        return Constants(
+            self.prior_strength,
+            self.pixel_scale,
+            self.kernel_knee,
+            self.kernel_on,
+            self.hinge_std_rad,
+            self.degrees_of_freedom,
+        )
 
     def first_stage(self) -> FirstStage:
         """The first stage's part."""
@@ -125,3 +144,23 @@ class RefinementConfig:
     def solver_settings(self) -> SolverSettings:
         """The solver's part."""
         return SolverSettings(self.max_iterations, self.tolerance, self.initial_damping, self.threads)
+
+
+def objective_constants(objective: ObjectiveName) -> RefinementConfig:
+    """The constants of an objective by its name.
+
+    "paper": a tuned pull to the start against pixels. "probability": both in units of their own uncertainty
+    (`fitting.objective`), so that nothing is left to tune: lambda is 1, a pixel is a pixel, and only the degrees of
+    freedom describe the noise.
+    """
+    if objective == "paper":
+        return RefinementConfig()
+    return replace(
+        RefinementConfig(),
+        prior_strength=1.0,
+        pixel_scale=1.0,
+        kernel_on="student",
+        mean_shape_pull=0.0,
+        first_stage_above=1e9,
+        posterior=True,
+    )

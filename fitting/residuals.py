@@ -1,4 +1,4 @@
-"""The data term's parts: the reprojection residual scaled by person size, and the Geman-McClure kernel."""
+"""The data term's parts: the reprojection residual scaled by person size, and the robust kernels."""
 
 from __future__ import annotations
 
@@ -43,3 +43,14 @@ def geman_mcclure(squared: Float[Tensor, "*shape"], knee: float) -> Float[Tensor
 def geman_mcclure_slope(squared: Float[Tensor, "*shape"], knee: float) -> Float[Tensor, "*shape"]:
     """d rho / d s = (c^2 / (c^2 + s))^2, the weight of iterated reweighted least squares; from 1 down to 0."""
     return (knee**2 / (knee**2 + squared)) ** 2
+
+
+def student(squared: Float[Tensor, "*shape"], freedom: float) -> Float[Tensor, "*shape"]:
+    """(nu + 2) log(1 + s / nu): twice the negative log density of a 2D Student t at squared Mahalanobis distance s,
+    without its constant."""
+    return (freedom + 2) * torch.log1p(squared / freedom)
+
+
+def student_slope(squared: Float[Tensor, "*shape"], freedom: float) -> Float[Tensor, "*shape"]:
+    """Its derivative, (nu + 2) / (nu + s): the precision expected a posteriori, relative to the prior's."""
+    return (freedom + 2) / (freedom + squared)

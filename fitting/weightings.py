@@ -23,6 +23,11 @@ from calibration.oks import precision_from_expected_oks
 from fitting.evidence import KeypointEvidence
 from pose2d.errors import InputError
 
+LANDMARK_PX = 2.0
+"""s0 of `keypoint_precisions`, pixels of the `BOX_PX` box: how far the body's landmarks lie from the annotators'."""
+UNIFORM_OKS = 0.75
+"""Expected OKS of every keypoint where no score is to count."""
+
 
 @dataclass(frozen=True)
 class WeightingConfig:
@@ -97,19 +102,25 @@ def oracle(evidence: KeypointEvidence, _: WeightingConfig) -> Float[np.ndarray, 
 
 @dataclass(frozen=True)
 class Weighting:
-    """A rule from evidence to weights, and which optional fields of the evidence a run must compute for it."""
+    """A rule from evidence to weights."""
 
     score: Callable[[KeypointEvidence, WeightingConfig], Float[np.ndarray, "n k"]]
     needs: tuple[str, ...] = ()
+    """Optional fields of the evidence that a run must compute for it."""
+    expected_oks: str | None = None
+    """The field that it takes for the expected OKS, where errors are weighed by their precision; None: the same for
+    all keypoints."""
+    seen: bool = False
+    """Whether it knows the probability that a keypoint is visible and in the picture."""
 
 
 WEIGHTINGS: dict[str, Weighting] = {
     "uniform": Weighting(uniform),
-    "raw": Weighting(raw),
-    "rescored": Weighting(rescored, ("rescored",)),
-    "ccnet": Weighting(ccnet, ("confidence", "visibility")),
-    "precision": Weighting(precision, ("confidence", "visibility", "falloff")),
-    "oracle": Weighting(oracle, ("oracle",)),
+    "raw": Weighting(raw, (), "raw_score"),
+    "rescored": Weighting(rescored, ("rescored",), "rescored"),
+    "ccnet": Weighting(ccnet, ("confidence", "visibility"), "confidence", seen=True),
+    "precision": Weighting(precision, ("confidence", "visibility", "falloff"), "confidence", seen=True),
+    "oracle": Weighting(oracle, ("oracle",), "oracle"),
 }
 """All rules by the name that the command line knows them by."""
 
@@ -168,14 +179,41 @@ def keypoint_weights(
     return weights
 
 
+def keypoint_precisions(
+    weighting: str, evidence: KeypointEvidence, config: WeightingConfig = WeightingConfig()
+) -> Float[np.ndarray, "n k"]:
+    """Expected precision p / (sigma^2 + s0^2) of each keypoint's error, per squared pixel of the `BOX_PX` box.
+
+    Every rule is read as an expected OKS, from which equation 12 gives sigma; p is CCNet's visibility times presence
+    where the rule knows them. Nothing is normalised: that all keypoints of a person are doubtful is kept. `ccnet` and
+    `precision` are one rule here. A keypoint that is not detected or whose precision is not finite gets exactly 0.
+
+    Raises:
+        InputError: unknown weighting, or the evidence lacks what it needs.
+    """
+    rule = _find(weighting)
+    _check_needs(weighting, (*rule.needs, "falloff"), evidence)
+    raw_score = np.asarray(evidence.raw_score, dtype=np.float64)
+    oks = np.full_like(raw_score, UNIFORM_OKS) if rule.expected_oks is None else _known(evidence, rule.expected_oks)
+    found = precision_from_expected_oks(np.clip(oks, 0.0, 1.0), _known(evidence, "falloff"), LANDMARK_PX)
+    if rule.seen:
+        found = _seen(found, evidence, config)
+    usable = np.isfinite(raw_score) & (raw_score > 0) & np.isfinite(found) & (found > 0)
+    return np.where(usable, found, 0.0)
+
+
+def _check_needs(weighting: str, needs: Iterable[str], evidence: KeypointEvidence) -> None:
+    for field in needs:
+        if getattr(evidence, field) is None:
+            why = _WHY_MISSING.get(field, "this run has not computed it")
+            raise InputError(f"weighting {weighting!r} needs {field}: {why}; take another --weighting")
+
+
 def _scores(
     weighting: str, evidence: KeypointEvidence, config: WeightingConfig
 ) -> tuple[Float[np.ndarray, "n k"], Bool[np.ndarray, "n k"]]:
     rule = _find(weighting)
-    for field in rule.needs:
-        if getattr(evidence, field) is None:
-            why = _WHY_MISSING.get(field, "this run has not computed it")
-            raise InputError(f"weighting {weighting!r} needs {field}: {why}; take another --weighting")
+    _check_needs(weighting, rule.needs, evidence)
     raw_score = np.asarray(evidence.raw_score, dtype=np.float64)
     detected = np.isfinite(raw_score) & (raw_score > 0)
     score = rule.score(evidence, config)

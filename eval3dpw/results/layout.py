@@ -3,6 +3,8 @@
 OUT/summary.json                    tables, with protocol, counts and intervals; written last
 OUT/report.html                     the page
 OUT/manifest.json                   the configuration that the results come from
+OUT/start_prior.json                how uncertain the start is, under objective `probability`
+OUT/start_prior_choice.json         and why
 OUT/timings.json                    how long it took, which says nothing about the results
 OUT/fits/<weighting>/<track>.npz    bodies
 OUT/keypoints/<track>.npz           2D keypoints with every score
@@ -18,6 +20,8 @@ from pathlib import Path
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 MANIFEST_FILE = "manifest.json"
+START_PRIOR_FILE = "start_prior.json"
+START_PRIOR_RECORD_FILE = "start_prior_choice.json"
 TIMINGS_FILE = "timings.json"
 LOCK_FILE = ".lock"
 FITS_FOLDER = "fits"

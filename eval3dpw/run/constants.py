@@ -11,23 +11,27 @@ from typing import Any
 from eval3dpw.run.provenance import configuration
 from fitting.methods.catalogue import METHODS, MethodConfig
 from fitting.methods.track import TemporalConfig
+from fitting.refinement_config import ObjectiveName, objective_constants
 from pose2d.errors import InputError
 
 _REFINEMENT = "refinement"
 
 
-def method_config(constants: Iterable[str] = (), temporal: bool = False) -> MethodConfig:
+def method_config(
+    constants: Iterable[str] = (), temporal: bool = False, objective: ObjectiveName = "paper"
+) -> MethodConfig:
     """The constants of all methods with some of them changed.
 
     Args:
         constants: `name=value` for the refinement's, `group.name=value` for those of another field of `MethodConfig`;
             values as Python writes them.
         temporal: fit the frames of a track together.
+        objective: whose constants are changed.
 
     Raises:
         InputError: no such constant, a value of another type, or one of a temporal term that is not wanted.
     """
-    defaults = MethodConfig(temporal=TemporalConfig())
+    defaults = MethodConfig(refinement=objective_constants(objective), temporal=TemporalConfig())
     groups: dict[str, Any] = {group.name: getattr(defaults, group.name) for group in fields(defaults)}
     for text in constants:
         name, equals, value = text.partition("=")
@@ -37,7 +41,11 @@ def method_config(constants: Iterable[str] = (), temporal: bool = False) -> Meth
             raise InputError(f"--constants {text!r}: no such group, known are {', '.join(groups)}")
         if group == "temporal" and not temporal:
             raise InputError(f"--constants {text!r} changes a term that is left out: add --temporal")
-        known = {field.name: getattr(groups[group], field.name) for field in fields(groups[group])}
+        known = {
+            field.name: getattr(groups[group], field.name)
+            for field in fields(groups[group])
+            if field.name != "start_prior"
+        }
         if not equals or name not in known:
             raise InputError(f"--constants {text!r}: expected name=value with a name of {', '.join(known)}")
         groups[group] = replace(groups[group], **{name: _value_like(name, value, known[name])})

@@ -15,7 +15,13 @@ from eval3dpw.dataset.catalogue import open_dataset
 from eval3dpw.dataset.sequences import SequenceRef
 from eval3dpw.judging.comparison import RAW, Comparison
 from eval3dpw.judging.protocols import find_protocol
-from eval3dpw.results.layout import MANIFEST_FILE, PARTS_FOLDER, TIMINGS_FILE
+from eval3dpw.results.layout import (
+    MANIFEST_FILE,
+    PARTS_FOLDER,
+    START_PRIOR_FILE,
+    START_PRIOR_RECORD_FILE,
+    TIMINGS_FILE,
+)
 from eval3dpw.results.manifest import (
     UnitRecord,
     begin,
@@ -28,19 +34,22 @@ from eval3dpw.run.constants import used_constants
 from eval3dpw.run.engines import Done, InProcess, Processes
 from eval3dpw.run.loading import load_job, load_job_of_worker
 from eval3dpw.run.options import FitOptions
+from eval3dpw.run.posteriors import judge_posteriors
 from eval3dpw.run.provenance import code_hash, configuration, input_hashes, versions
 from eval3dpw.run.sequence_job import Outcome, SequenceJob
+from eval3dpw.run.start_priors import ChosenPrior, choose_prior, with_prior
 from fitting.methods.catalogue import METHODS
+from fitting.start_prior import StartPrior
 from pose2d.console.progress import meter, say
 from pose2d.errors import InputError
-from pose2d.files.storage import write_json
+from pose2d.files.storage import read_json, write_json
 from pose2d.networks.onnx_network import is_onnx
 from pose2d.parallel import usable_cores
 
 _OF_THE_MACHINE = ("fresh", "engine", "workers", "address", "threads")
 """Options that change how a run is done and not its results."""
 _PATHS = ("root", "out", "body_dir", "regressor", "initial", "checkpoint", "network_config", "ccnet")
-_BY_CONTENT = (*_PATHS, "sequences", "constants")
+_BY_CONTENT = (*_PATHS, "start_prior", "sequences", "constants")
 """Options that the manifest records in another way: files by their hashes, sequences by name, constants resolved."""
 
 
@@ -85,10 +94,12 @@ def run_fits(options: FitOptions, weightings: Sequence[str], command: str, chose
         "inputs": {Path(path).name: digest for path, digest in hashes.items()},
         "versions": versions(),
         "source code": code_hash(),
+        "start prior": "file" if isinstance(options.start_prior, Path) else options.start_prior,
     }
     with writing_to(options.out), sole_writer(options.out):
         done = begin(options.out, identity, dataset, list(sources.values()), options.fresh)
-        log, records = _do_jobs(options, weightings, job, sources, done)
+        chosen_prior = _prior_of_run(options, job, list(sources.values()), resumed=bool(done))
+        log, records = _do_jobs(options, weightings, with_prior(job, chosen_prior), sources, done)
         _require_results(options.out, records)
         tracks = [track for name in sources if name in records for track in records[name].tracks]
         record = {
@@ -97,6 +108,9 @@ def run_fits(options: FitOptions, weightings: Sequence[str], command: str, chose
             "versions": versions(),
             "inputs": {str(used.path): records[used.name].source_sha256 for used in log.used} | hashes,
         }
+        if chosen_prior is not None:
+            record["start_prior"] = chosen_prior.record
+            record["posterior"] = judge_posteriors(options.out, job, log.used)
         summary = write_summary(options.out, Comparison(protocol, tuple(tracks)), log, record)
     return FinishedRun(options.out, summary, log)
 
@@ -114,6 +128,21 @@ def _require_results(out: Path, records: Mapping[str, UnitRecord]) -> None:
             f"{out} was changed while the run was writing to it: {len(gone)} of its files are gone, {gone[0].name} for "
             "one; run the same command again, it goes on with what is left"
         )
+
+
+def _prior_of_run(
+    options: FitOptions, job: SequenceJob, sequences: Sequence[SequenceRef], resumed: bool
+) -> ChosenPrior | None:
+    """The start's prior, chosen once for a run however often that is interrupted."""
+    kept = options.out / START_PRIOR_FILE
+    if resumed and job.stages.objective == "probability" and kept.is_file():
+        return ChosenPrior(StartPrior.load(kept), read_json(options.out / START_PRIOR_RECORD_FILE))
+    chosen = choose_prior(options, job, sequences)
+    if chosen is not None:
+        say(chosen.told)
+        write_json(options.out / START_PRIOR_RECORD_FILE, chosen.record)
+        chosen.prior.save(kept)  # after its record, so that one is never without the other
+    return chosen
 
 
 def _do_jobs(
@@ -190,10 +219,11 @@ def _start(
     options: FitOptions, weightings: Sequence[str], job: SequenceJob, sequences: Sequence[SequenceRef]
 ) -> Generator[Done[SequenceRef, Outcome]]:
     """The sequences' outcomes from the engine that was asked for, as they come."""
-    here = replace(options, **{name: _absolute(getattr(options, name)) for name in _PATHS})
+    here = replace(options, **{name: _absolute(getattr(options, name)) for name in _PATHS}, start_prior=None)
     if is_onnx(options.network):
         here = replace(here, network=str(Path(options.network).absolute()))
-    load = partial(load_job_of_worker, here, tuple(weightings), code_hash())
+    prior = job.stages.fitting.refinement.start_prior
+    load = partial(load_job_of_worker, here, tuple(weightings), code_hash(), prior)
     items = [replace(sequence, path=_absolute(sequence.path)) for sequence in sequences]
     if options.engine == "ray":
         from eval3dpw.run.ray_engine import Ray
@@ -221,6 +251,10 @@ def _check(options: FitOptions, weightings: Sequence[str]) -> None:
     if options.temporal and not method.temporal:
         knowing = " or ".join(name for name, other in METHODS.items() if other.temporal)
         raise InputError(f"--temporal belongs to --method {knowing}: {options.method} fits frames one by one")
+    if options.objective == "probability" and not method.probability:
+        raise InputError(f"--objective probability belongs to --method params: {options.method} has its own")
+    if options.start_prior is not None and options.objective != "probability":
+        raise InputError("--start-prior belongs to --objective probability: add it, or drop --start-prior")
     if options.workers < 0:
         raise InputError(f"--workers is {options.workers}: 1 or more, or 0 for as many as there are cores")
     if options.address is not None and options.engine != "ray":

@@ -19,6 +19,7 @@ from eval3dpw.run.sequence_job import SequenceJob
 from eval3dpw.run.stage_networks import load_2d_stage
 from fitting.bodies.body import REGRESSOR_FILE, load_body
 from fitting.regressor.model import PACKAGED_REGRESSOR, Regressor, load_regressor
+from fitting.start_prior import StartPrior
 from pose2d.errors import InputError
 
 
@@ -35,8 +36,16 @@ def load_job(options: FitOptions, weightings: tuple[str, ...]) -> tuple[Sequence
     ), inputs
 
 
-def load_job_of_worker(options: FitOptions, weightings: tuple[str, ...], code: str) -> SequenceJob:
+def load_job_of_worker(
+    options: FitOptions, weightings: tuple[str, ...], code: str, prior: StartPrior | None
+) -> SequenceJob:
     """`load_job` in a worker, which may be on another machine.
+
+    Args:
+        options: of the run.
+        weightings: that are fitted.
+        code: hash of the sources that started the run.
+        prior: of the start, as it was chosen for the whole run.
 
     Raises:
         InputError: as `load_job`, or the machine has another version of this project.
@@ -47,7 +56,8 @@ def load_job_of_worker(options: FitOptions, weightings: tuple[str, ...], code: s
             "same version on all machines"
         )
     job = load_job(options, weightings)[0]
-    alone = replace(job.stages.fitting.refinement, threads=1)  # the other cores have workers of their own
+    # One thread: the other cores have workers of their own.
+    alone = replace(job.stages.fitting.refinement, threads=1, start_prior=prior)
     return replace(job, stages=replace(job.stages, fitting=replace(job.stages.fitting, refinement=alone)))
 
 
@@ -66,11 +76,13 @@ def load_stages(options: FitOptions, weightings: Sequence[str], protocol: Protoc
         initial=initial,
         calibrators=calibrators,
         method=options.method,
-        fitting=method_config(options.constants, options.temporal),
+        fitting=method_config(options.constants, options.temporal, options.objective),
         weighting=options.rule,
+        objective=options.objective,
         flip=options.flip,
     )
-    return stages, [*bodies, *network_files, *initial_files]
+    prior_files = [options.start_prior] if isinstance(options.start_prior, Path) else []
+    return stages, [*bodies, *network_files, *initial_files, *prior_files]
 
 
 def _initial_bodies(options: FitOptions) -> tuple[Regressor | GivenPredictions, list[Path]]:

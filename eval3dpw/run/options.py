@@ -54,6 +54,12 @@ class FitOptions(NetworkOptions):
     method: str = "params"
     """What moves: each person's parameters (params), the regressor's weights (network), or the parameters by SPIN's
     SMPLify (smplify, slow)."""
+    objective: Literal["paper", "probability"] = "paper"
+    """What is minimised: the paper's robust error with tuned constants, or keypoints and start each in units of its own
+    uncertainty."""
+    start_prior: Literal["auto"] | Path | None = None
+    """How uncertain the start is, under objective `probability`: a file of `calibrate-start`, or auto (by the evidence
+    of the 2D keypoints). By default the packaged one for the packaged regressor, else auto."""
     temporal: bool = False
     """Fit the frames of a track together: one shape, even movement. Only with --method params."""
     constants: tuple[str, ...] = ()

@@ -29,8 +29,9 @@ from fitting.body_fits import BodyFits
 from fitting.evidence import KeypointEvidence, person_size_px
 from fitting.inputs import Crops, FitInputs
 from fitting.methods.catalogue import METHODS, MethodConfig, fit_bodies
+from fitting.refinement_config import ObjectiveName
 from fitting.regressor.model import Regressor, RegressorOutput, crop_person, crop_squares, place_in_camera, predict
-from fitting.weightings import WeightingConfig, keypoint_weights
+from fitting.weightings import WeightingConfig, keypoint_precisions, keypoint_weights
 from pose2d.errors import InputError
 from pose2d.inference import Skipped, crop_batches, infer_crops
 from pose2d.networks.base import PoseNetwork
@@ -55,6 +56,8 @@ class Stages:
     """Of `fitting.methods.catalogue`."""
     fitting: MethodConfig = field(default_factory=MethodConfig)
     weighting: WeightingConfig = field(default_factory=WeightingConfig)
+    objective: ObjectiveName = "paper"
+    """Whether keypoints are weighed against each other, or each by its own precision."""
     flip: bool = True
     skeleton: Skeleton = COCO17
     decode_threads: int = 2
@@ -63,6 +66,11 @@ class Stages:
     """What `seconds` are read from."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """By stage, filled as the run goes on. Images are opened ahead: `decode` is the time waited for them."""
+
+    def weights(self, weighting: str, evidence: KeypointEvidence) -> Float[np.ndarray, "n k"]:
+        """What the objective multiplies each keypoint's squared error by."""
+        rule = keypoint_precisions if self.objective == "probability" else keypoint_weights
+        return rule(weighting, evidence, self.weighting)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -268,7 +276,7 @@ def fit_track(seen: Observations, weighting: str, stages: Stages) -> TrackFits:
         InputError: the method lacks what it needs (`fitting.methods.catalogue.fit_bodies`).
     """
     with stages.timed("fit"):
-        weights = keypoint_weights(weighting, seen.evidence, stages.weighting)
+        weights = stages.weights(weighting, seen.evidence)
         fits = fit_bodies(stages.method, fit_inputs(seen, weights, stages), stages.fitting)
     return TrackFits(seen.track.name, weighting, seen.track.frame_ids, fits, weights)
 

@@ -47,6 +47,8 @@ class Method:
     """It looks at all frames of a track at once even without a temporal term."""
     temporal: bool = False
     """It knows the temporal term."""
+    probability: bool = False
+    """It can minimise the objective in probabilities."""
 
 
 def _params(inputs: FitInputs, config: MethodConfig) -> BodyFits:
@@ -64,7 +66,7 @@ def _smplify(inputs: FitInputs, config: MethodConfig) -> BodyFits:
 
 
 METHODS: dict[str, Method] = {
-    "params": Method(_params, ("refinement",), temporal=True),
+    "params": Method(_params, ("refinement",), temporal=True, probability=True),
     "network": Method(_network, ("refinement", "finetune"), moves_regressor=True, all_frames=True),
     "smplify": Method(_smplify, ("smplify",)),
 }

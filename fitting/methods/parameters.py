@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fitting.body_fits import BodyFits
 from fitting.inputs import FitInputs
-from fitting.methods.preparation import apply_solution, prepare
+from fitting.methods.preparation import prepare, refined
 from fitting.refinement_config import RefinementConfig
 from fitting.solving.solvers import solve
 
@@ -20,4 +20,4 @@ def refine(inputs: FitInputs, config: RefinementConfig) -> BodyFits:
         InputError: unknown solver.
     """
     prepared = prepare(inputs, config)
-    return apply_solution(prepared, solve(prepared.problem, config), inputs.initial, config.max_beta)
+    return refined(prepared, solve(prepared.problem, config), inputs, config)

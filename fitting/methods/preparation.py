@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from fitting.priors import hinges, joint_std_rad
 from fitting.refinement_config import RefinementConfig
 from fitting.residuals import scaled_focal
 from fitting.solving.solution import Solution
+from fitting.start.posterior import joint_std_mm
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,9 @@ def prepare(inputs: FitInputs, config: RefinementConfig) -> Prepared:
 
 
 def _unknown_std(reduced: ReducedBody, config: RefinementConfig, depth: Float[Tensor, " n"]) -> Float[Tensor, "n P"]:
+    if config.start_prior is not None:
+        std = torch.tensor(config.start_prior.unknowns_std(reduced.joints)).expand(len(depth), -1)
+        return torch.cat([std[:, :-3], std[:, -3:] * depth[:, None]], 1)
     turns = np.repeat(joint_std_rad(reduced.joints) * config.rotation_std_scale, 3)
     shape = np.full(10, config.beta_std / (1 + config.mean_shape_pull) ** 0.5)
     body = torch.tensor(np.concatenate([turns, shape]))
@@ -102,3 +106,19 @@ def apply_solution(prepared: Prepared, solution: Solution, initial: BodyFits, ma
         initial_objective=before.numpy(),
         objective=after.numpy(),
     )
+
+
+def refined(prepared: Prepared, solution: Solution, inputs: FitInputs, config: RefinementConfig) -> BodyFits:
+    """The solution in the initial bodies, with how sure each joint is where the configuration asks for it."""
+    fits = apply_solution(prepared, solution, inputs.initial, config.max_beta)
+    if not config.posterior or config.start_prior is None or fits.reason is None:
+        return fits
+    frames = prepared.frames.numpy()
+    good = fits.reason[frames] < Reason.NO_WEIGHT
+    std = np.full((len(fits), 24, 3), np.nan)
+    if good.any():
+        rows = torch.from_numpy(good)
+        rotations = torch.tensor(fits.rotations[frames[good]], dtype=torch.float64)
+        problem = prepared.problem.select(rows)
+        std[frames[good]] = joint_std_mm(problem, solution.z[rows], inputs.body, rotations, config.start_prior).numpy()
+    return replace(fits, joint_std_mm=std)

@@ -67,6 +67,8 @@ def _constants(problem: Problem, settings: SolverSettings) -> ConstantValues:
         pixel_scale=float(constants.pixel_scale),
         knee_squared=float(constants.kernel_knee) ** 2,
         weighted=constants.kernel_on == "weighted",
+        student=constants.kernel_on == "student",
+        freedom=float(constants.degrees_of_freedom),
         hinge_std=float(constants.hinge_std),
         min_depth=MIN_DEPTH_M,
         max_iterations=settings.max_iterations,

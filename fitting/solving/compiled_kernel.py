@@ -55,6 +55,8 @@ class ConstantValues(NamedTuple):
     pixel_scale: float
     knee_squared: float
     weighted: bool
+    student: bool
+    freedom: float
     hinge_std: float
     min_depth: float
     max_iterations: int
@@ -261,6 +263,11 @@ def _value(body, constants, data, n, z, s):
             pixel = data.focal[n, a] * s.points[k, a] / depth + data.centre[n, a]
             s.error[a, k] = (pixel - data.xy[n, a, k]) / constants.pixel_scale
             squared += s.error[a, k] ** 2
+        if constants.student:
+            squared *= weight
+            total += (constants.freedom + 2) * math.log(1 + squared / constants.freedom)
+            s.slope[k] = weight * (constants.freedom + 2) / (constants.freedom + squared)
+            continue
         knee = constants.knee_squared
         if constants.weighted:
             squared *= weight

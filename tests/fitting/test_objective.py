@@ -53,7 +53,7 @@ def test_jacobian_equals_finite_differences(name: str, turn: float, request: pyt
     torch.testing.assert_close(analytic, numeric, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("kernel_on", ["weighted", "error"])
+@pytest.mark.parametrize("kernel_on", ["weighted", "error", "student"])
 def test_model_has_the_objectives_gradient(kernel_on, body64: Body, persons: Persons) -> None:
     """2 lambda (A^T b + z) is the gradient of E, robust kernel and hinges included (autograd is the reference)."""
     problem = problem_of(body64, persons, RefinementConfig(kernel_on=kernel_on, kernel_knee=2.0))

@@ -25,7 +25,7 @@ def noisy_problem(body: Body, config: RefinementConfig, count: int = 24) -> Prob
     return prepare(replace(persons, xy_px=xy_px).inputs(body, weights), config).problem
 
 
-@pytest.mark.parametrize("kernel_on", ["weighted", "error"])
+@pytest.mark.parametrize("kernel_on", ["weighted", "error", "student"])
 @pytest.mark.parametrize("name", ["body64", "corrected_body64"])
 def test_equals_torch(name: str, kernel_on, request: pytest.FixtureRequest) -> None:
     """Step for step the same in float64: as many iterations, the same reasons, the same unknowns."""
