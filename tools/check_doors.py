@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tools.door_layouts import files_of
 MEMORY_MB = 2048
 SECONDS = 60.0
 SENTENCE = 300
+STREAMS = ("out", "err")
 
 
 @dataclass
@@ -43,43 +45,48 @@ class Ending:
 
 
 def run(arguments: list[str], folder: Path, seconds: float = SECONDS) -> Ending:
-    """Run the command line in a forked process, in a folder of its own."""
-    streams = [open(folder / f".{name}", "w+") for name in ("out", "err")]  # noqa: SIM115 - closed below
-    before, start = set(files_of(folder)), time.perf_counter()
+    """Run the command line in a forked process, in a folder of its own, and wait for its end."""
+    before, begin = set(files_of(folder)), time.perf_counter()
+    names = [folder / f".{name}.{time.monotonic_ns()}" for name in STREAMS]
+    code, memory = wait(start(arguments, folder, names), begin + seconds)
+    texts = [name.read_text() for name in names]
+    for name in names:
+        name.unlink()
+    left = sorted(str(file.relative_to(folder)) for file in set(files_of(folder)) - before)
+    return Ending(code, time.perf_counter() - begin, memory // 1024, texts[0], texts[1], left)
+
+
+def start(arguments: list[str], folder: Path, streams: Sequence[Path] = ()) -> int:
+    """Fork a process that runs the command line in a folder; its standard streams go to files."""
     sys.stdout.flush()
     child = os.fork()
-    if child == 0:
-        os.chdir(folder)
-        for number, stream in enumerate(streams, start=1):
-            os.dup2(stream.fileno(), number)
+    if child:
+        return child
+    os.chdir(folder)
+    status = 70
+    try:
+        for number in (1, 2):
+            name = streams[number - 1] if streams else os.devnull
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        status = 70
-        try:
-            import run_fitting
+        import run_fitting
 
-            status = run_fitting.main([*arguments, "--quiet"])
-        except SystemExit as leaving:
-            status = leaving.code if isinstance(leaving.code, int) else 1
-        except BaseException:
-            import traceback
+        status = run_fitting.main([*arguments, "--quiet"])
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException:
+        import traceback
 
-            traceback.print_exc()
-            status = 1
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    code, usage = _wait(child, start + seconds)
-    texts = []
-    for stream in streams:
-        stream.seek(0)
-        texts.append(stream.read())
-        stream.close()
-    left = sorted(str(file.relative_to(folder)) for file in set(files_of(folder)) - before)
-    return Ending(code, time.perf_counter() - start, usage // 1024, texts[0], texts[1], left)
+        traceback.print_exc()
+        status = 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
-def _wait(child: int, deadline: float) -> tuple[int, int]:
+def wait(child: int, deadline: float) -> tuple[int, int]:
+    """Status and kilobytes of a forked process; -999 where it had to be killed at the deadline."""
     while True:
         pid, code, usage = os.wait4(child, os.WNOHANG)
         if pid:
@@ -133,7 +140,7 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(1)
-    _import_everything()
+    import_everything()
     inputs: list[Input] = []
     cases = options.cases.resolve() if options.cases is not None and options.cases.is_dir() else None
     if options.hostile is not None and options.hostile.is_dir():
@@ -160,7 +167,7 @@ def main() -> int:
     return int(failures > 0)
 
 
-def _import_everything() -> None:
+def import_everything() -> None:
     """Import what the commands import, once, so that each fork is quick."""
     import cv2
 

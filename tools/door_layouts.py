@@ -10,7 +10,7 @@ from pathlib import Path
 
 def files_of(folder: Path) -> Iterator[Path]:
     """All files below a folder but the command's own streams."""
-    return (file for file in folder.rglob("*") if file.is_file() and file.name not in (".out", ".err"))
+    return (file for file in folder.rglob("*") if file.is_file() and not file.name.startswith((".out.", ".err.")))
 
 
 def link(source: Path, name: str) -> Callable[[Path], None]:
