@@ -106,13 +106,10 @@ def twice(arguments: list[str], expected: dict[str, str]) -> str:
         status, _ = wait(first, time.perf_counter() + 120)
         whole = contents(folder) == expected
         refused = ending.status == 2 and "another run is writing" in ending.err
-        return (
-            ""
-            if status == 0 and whole and (refused or ending.status == 0)
-            else (
-                f"statuses {status} and {ending.status}, results {'whole' if whole else 'not whole'}: {ending.err[-120:]}"
-            )
-        )
+        if status == 0 and whole and (refused or ending.status == 0):
+            return ""
+        became = "whole" if whole else "not whole"
+        return f"statuses {status} and {ending.status}, results {became}: {ending.err[-120:]}"
 
 
 def full_disk(arguments: list[str], expected: dict[str, str]) -> str:
