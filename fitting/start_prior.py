@@ -120,13 +120,13 @@ class StartPrior:
                 body_std_m=tuple(float(value) for value in values["body_std_m"]),
                 floored=tuple(str(name) for name in values["floored"]),
             )
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise InputError(
                 f"{path}: a field of the start prior is missing or malformed ({error!r}): write it again by "
                 "`calibrate-start`"
             ) from None
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
         return loaded
 
 
