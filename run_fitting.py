@@ -202,7 +202,10 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments is None:
         interruption.watch(lambda: farewell.pop() if farewell else "")
     try:
-        return _main(name, words)
+        status = _main(name, words)
+        if arguments is None:
+            interruption.finished()
+        return status
     except KeyboardInterrupt:
         progress.stop_showing()
         if farewell:

@@ -105,7 +105,7 @@ def test_interrupt_while_it_still_starts(after_s, tmp_path):
 
 # A command that says, by a file, when it comes to a certain function for the first time.
 SAYS_WHEN = """
-import functools, importlib, sys
+import functools, importlib, sys, time
 from pathlib import Path
 sys.argv = {words!r}
 module = importlib.import_module({module!r})
@@ -114,6 +114,7 @@ last = {name!r}.split(".")[-1]
 work = getattr(holder, last)
 def begun(*arguments, **options):
     Path({started!r}).touch()
+    time.sleep(0.5)  # so that the interrupt comes while the function is at work, however fast that is
     return work(*arguments, **options)
 setattr(holder, last, begun)
 import run_fitting

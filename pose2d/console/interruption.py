@@ -58,6 +58,11 @@ def watch(farewell: Callable[[], str], patience_s: float = PATIENCE_S) -> None:
     threading.Thread(target=_wait, args=(receiver, farewell, patience_s), daemon=True, name="interruption").start()
 
 
+def finished() -> None:
+    """From now on Ctrl-C changes nothing: the work is done, and only the process is still ending."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _wait(receiver: socket.socket, farewell: Callable[[], str], patience_s: float) -> None:
     while signal.SIGINT not in receiver.recv(64):
         pass
