@@ -134,7 +134,7 @@ def _as_pycocotools(evaluator: str) -> Callable[[str, str, bool], dict[str, Any]
 
 
 def _vernier(annotations: str, results: str, extra: bool) -> dict[str, Any]:
-    from vernier.instance import evaluate_keypoints_summary  # type: ignore[attr-defined] # its public name is not exported in its types
+    from vernier.instance import evaluate_keypoints_summary
 
     from pose2d.skeletons import COCO17
 
