@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from calibration import aggregation
+from calibration.aggregation import above_threshold, mean
 from calibration.coco.accuracy import Accuracy, accuracy_of
 from calibration.coco.bootstrap import (
     Interval,
@@ -226,9 +226,9 @@ def standard_confidences(
     yield "random", Confidence(rng.random(shape[:1]), rng.random(shape))
     yield "oracle", Confidence(accuracy.oks, np.nan_to_num(accuracy.keypoint_oks))
     if given is not None:
-        usual = aggregation.above_threshold(given, USUAL_THRESHOLD)
+        usual = above_threshold(given, USUAL_THRESHOLD)
         yield f"mean of keypoints > {USUAL_THRESHOLD}", Confidence(usual, given)
-        yield "mean of all keypoints", Confidence(aggregation.mean(given), given)
+        yield "mean of all keypoints", Confidence(mean(given), given)
 
 
 def _are_flags(raw_score: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float
 
-from calibration import aggregation
+from calibration.aggregation import above_threshold, mean, visibility_weighted
 from calibration.coco.accuracy import Accuracy
 from calibration.coco.bootstrap import bootstrap_average_precision
 from calibration.coco.files import KeypointDetections
@@ -60,8 +60,8 @@ def pose_oks(
 ) -> Float[np.ndarray, " n"]:
     """Expected OKS of each pose: sum v c / sum v, the shape of the OKS itself, or the plain mean without visibility."""
     if visibility is None:
-        return aggregation.mean(confidence)
-    return aggregation.visibility_weighted(confidence, visibility)
+        return mean(confidence)
+    return visibility_weighted(confidence, visibility)
 
 
 def ranking_of(
@@ -81,7 +81,7 @@ def ranking_of(
 def _beyond_keypoints(rule: InstanceRule, detections: KeypointDetections) -> np.ndarray:
     """The file's score over a mean of the keypoints' scores; 1 where that is 0, and so is the score."""
     raw = detections.raw_score
-    repeated = aggregation.mean(raw) if rule == "score / mean x pose" else aggregation.above_threshold(raw)
+    repeated = mean(raw) if rule == "score / mean x pose" else above_threshold(raw)
     score = np.maximum(detections.score, 0)
     return np.asarray(np.divide(score, repeated, out=np.ones_like(score), where=repeated > _SMALLEST))
 
